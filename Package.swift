@@ -1,0 +1,50 @@
+// swift-tools-version: 6.2
+
+import PackageDescription
+
+/// Settings of everything: the strictest language there is.
+let tooling: [SwiftSetting] = [
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .enableExperimentalFeature("Lifetimes"),
+]
+
+/// What ships also marks every expression whose memory safety the compiler cannot prove.
+let shipped: [SwiftSetting] = tooling + [.strictMemorySafety()]
+
+let package = Package(
+    name: "holdfast",
+    products: [
+        .executable(name: "holdfast", targets: ["holdfast"])
+    ],
+    dependencies: [
+        // The command line: parsing, help, completions.
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        // Structured logs off the I/O path.
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        // The registry: SQLite with transactions and migrations.
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        // The control interface: HTTP/JSON on a Unix socket. Its optional configuration support is
+        // left out: a third of its build time, and nothing here uses it.
+        .package(
+            url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
+        // The control interface's client side; hummingbird brings both of these along. (The full
+        // async-http-client would add a TLS library to the build for one Unix socket.)
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
+    ],
+    targets: [
+        .target(name: "CLinux"),
+        .target(name: "RemoteMemory", swiftSettings: shipped),
+        .target(name: "Registry", dependencies: [
+            "RemoteMemory", .product(name: "GRDB", package: "GRDB.swift"),
+        ], swiftSettings: shipped),
+        .executableTarget(name: "holdfast", dependencies: ["Registry"], swiftSettings: shipped),
+        .testTarget(name: "RegistryTests", dependencies: ["Registry", "RemoteMemory"], swiftSettings: tooling),
+    ],
+    swiftLanguageModes: [.v6]
+)

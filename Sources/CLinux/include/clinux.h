@@ -1,0 +1,3 @@
+#ifndef HOLDFAST_CLINUX_H
+#define HOLDFAST_CLINUX_H
+#endif

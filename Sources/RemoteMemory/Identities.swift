@@ -1,0 +1,113 @@
+// Names of the things a client device deals with. Each is a type of its own, so that the compiler
+// refuses a region where a volume is meant and a member where an extent is meant.
+
+/// A 128-bit random identifier, written as 32 hexadecimal digits.
+///
+/// 128 random bits make a collision between independently chosen identifiers a non-event, so that
+/// appliances and client devices may choose them without asking anybody.
+public struct Identifier: Hashable, Sendable, Codable, CustomStringConvertible {
+    public let high: UInt64
+    public let low: UInt64
+
+    public init(high: UInt64, low: UInt64) {
+        self.high = high
+        self.low = low
+    }
+
+    /// A fresh identifier from `generator`; the simulator passes a seeded one.
+    public static func random(using generator: inout some RandomNumberGenerator) -> Identifier {
+        Identifier(high: generator.next(), low: generator.next())
+    }
+
+    /// A fresh identifier from the system's generator.
+    public static func random() -> Identifier {
+        var generator = SystemRandomNumberGenerator()
+        return random(using: &generator)
+    }
+
+    /// Reads back `description`; nil unless `text` is 32 hexadecimal digits.
+    public init?(_ text: some StringProtocol) {
+        guard text.utf8.count == 32,
+            let high = UInt64(text.prefix(16), radix: 16), let low = UInt64(text.suffix(16), radix: 16)
+        else { return nil }
+        self.init(high: high, low: low)
+    }
+
+    public var description: String {
+        Self.hexadecimal(high) + Self.hexadecimal(low)
+    }
+
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.singleValueContainer()
+        let text = try container.decode(String.self)
+        guard let value = Identifier(text) else {
+            throw DecodingError.dataCorruptedError(
+                in: container, debugDescription: "an identifier has 32 hexadecimal digits")
+        }
+        self = value
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        try container.encode(description)
+    }
+
+    private static func hexadecimal(_ value: UInt64) -> String {
+        let digits = String(value, radix: 16)
+        return String(repeating: "0", count: 16 - digits.count) + digits
+    }
+}
+
+/// Identifies a region for as long as it exists.
+public struct RegionID: Hashable, Sendable, Codable, CustomStringConvertible {
+    public let value: Identifier
+    public init(_ value: Identifier) { self.value = value }
+    public var description: String { value.description }
+}
+
+/// Identifies a resiliency set, whatever its user-facing name.
+public struct VolumeID: Hashable, Sendable, Codable, CustomStringConvertible {
+    public let value: Identifier
+    public init(_ value: Identifier) { self.value = value }
+    public var description: String { value.description }
+}
+
+/// Identifies one life of an appliance's memory: new whenever that memory was lost.
+public struct Incarnation: Hashable, Sendable, Codable, CustomStringConvertible {
+    public let value: Identifier
+    public init(_ value: Identifier) { self.value = value }
+    public var description: String { value.description }
+}
+
+/// Identifies one run of a client device process.
+public struct OwnerID: Hashable, Sendable, Codable, CustomStringConvertible {
+    public let value: Identifier
+    public init(_ value: Identifier) { self.value = value }
+    public var description: String { value.description }
+}
+
+/// The number that grows with every change of a set's owner or membership.
+///
+/// Appliances refuse accesses of older epochs, so an owner that was replaced can do no harm.
+public struct Epoch: Hashable, Comparable, Sendable, Codable, CustomStringConvertible {
+    public let number: UInt64
+    public init(_ number: UInt64) { self.number = number }
+    public var next: Epoch { Epoch(number + 1) }
+    public static func < (left: Epoch, right: Epoch) -> Bool { left.number < right.number }
+    public var description: String { String(number) }
+}
+
+/// A member's place in its set: 0 up to `MemberIndex.limit - 1`.
+public struct MemberIndex: Hashable, Comparable, Sendable, Codable, CustomStringConvertible {
+    /// The most members a set may have at once, replacements included.
+    public static let limit = 16
+    public let number: Int
+    public init(_ number: Int) {
+        precondition(number >= 0 && number < Self.limit, "a member index is below \(Self.limit)")
+        self.number = number
+    }
+    public static func < (left: MemberIndex, right: MemberIndex) -> Bool {
+        left.number < right.number
+    }
+    public var description: String { String(number) }
+}

@@ -1,0 +1,70 @@
+// How a set spreads one device over several regions, and the states of its members.
+
+/// How the data of one write is derived for the regions of a set.
+public enum Layout: Hashable, Sendable, CustomStringConvertible {
+    /// `mirror:N`: every region holds a full copy.
+    case mirror(copies: Int)
+
+    /// The range of copies a mirror may have; the index space leaves room for replacements.
+    public static let mirrorCopies = 1...8
+
+    /// Reads `mirror:N`; nil when `text` names no layout this version can serve.
+    public init?(_ text: some StringProtocol) {
+        let parts = text.split(separator: ":", omittingEmptySubsequences: false)
+        guard parts.count == 2, parts[0] == "mirror", let copies = Int(parts[1]),
+            Self.mirrorCopies.contains(copies)
+        else { return nil }
+        self = .mirror(copies: copies)
+    }
+
+    public var description: String {
+        switch self {
+        case .mirror(let copies): "mirror:\(copies)"
+        }
+    }
+
+    /// How many regions a healthy set of this layout has.
+    public var memberCount: Int {
+        switch self {
+        case .mirror(let copies): copies
+        }
+    }
+}
+
+extension Layout: Codable {
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.singleValueContainer()
+        guard let layout = Layout(try container.decode(String.self)) else {
+            throw DecodingError.dataCorruptedError(
+                in: container, debugDescription: "a layout is written mirror:N")
+        }
+        self = layout
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        try container.encode(description)
+    }
+}
+
+/// In which order the operations of one multi-write are issued.
+public enum Ordering: String, Sendable, Codable, CaseIterable {
+    /// To all members at once: the lowest latency.
+    case parallel
+    /// To one member after the other: at most one member holds a half-done write.
+    case sequential
+}
+
+/// A region's standing in its set.
+public enum MemberState: String, Sendable, Codable, CaseIterable {
+    /// Holds every acknowledged write; is read from.
+    case active
+    /// Answers late; still written to, read from only when nobody else can.
+    case suspect
+    /// Missed a write, or its memory is gone; neither read nor written.
+    case failed
+    /// Receives foreground writes while its missing extents are copied; not read.
+    case rebuilding
+    /// No longer part of the set; its region may live on as a snapshot.
+    case removed
+}
