@@ -12,14 +12,24 @@ let tooling: [SwiftSetting] = [
     .enableExperimentalFeature("Lifetimes"),
 ]
 
+/// Settings of tests that meet both our C declarations and the C library's: these agree only with all of
+/// the latter's extensions on.
+let linux: [SwiftSetting] = [.unsafeFlags(["-Xcc", "-D_GNU_SOURCE"])]
+
 /// What ships also marks every expression whose memory safety the compiler cannot prove.
 let shipped: [SwiftSetting] = tooling + [.strictMemorySafety()]
 
+/// Settings of the data path, on top of those of everything that ships.
+///
+/// It is one thread running each request to completion, and its state is held in classes. The checks at
+/// run time that no two accesses to a property overlap took 13 % of a 4 KiB write; debug builds keep
+/// them, and the compiler's own proofs stay in both.
+let dataPath: [SwiftSetting] = [
+    .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))
+]
+
 let package = Package(
     name: "holdfast",
-    products: [
-        .executable(name: "holdfast", targets: ["holdfast"])
-    ],
     dependencies: [
         // The command line: parsing, help, completions.
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -40,11 +50,8 @@ let package = Package(
     targets: [
         .target(name: "CLinux"),
         .target(name: "RemoteMemory", swiftSettings: shipped),
-        .target(name: "Registry", dependencies: [
-            "RemoteMemory", .product(name: "GRDB", package: "GRDB.swift"),
-        ], swiftSettings: shipped),
-        .executableTarget(name: "holdfast", dependencies: ["Registry"], swiftSettings: shipped),
-        .testTarget(name: "RegistryTests", dependencies: ["Registry", "RemoteMemory"], swiftSettings: tooling),
+        .testTarget(
+            name: "RemoteMemoryTests", dependencies: ["RemoteMemory"], swiftSettings: tooling),
     ],
     swiftLanguageModes: [.v6]
 )

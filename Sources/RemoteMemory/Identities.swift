@@ -5,7 +5,7 @@
 ///
 /// 128 random bits make a collision between independently chosen identifiers a non-event, so that
 /// appliances and client devices may choose them without asking anybody.
-public struct Identifier: Hashable, Sendable, Codable, CustomStringConvertible {
+public struct Identifier: Hashable, Sendable, CustomStringConvertible {
     public let high: UInt64
     public let low: UInt64
 
@@ -27,29 +27,15 @@ public struct Identifier: Hashable, Sendable, Codable, CustomStringConvertible {
 
     /// Reads back `description`; nil unless `text` is 32 hexadecimal digits.
     public init?(_ text: some StringProtocol) {
-        guard text.utf8.count == 32,
-            let high = UInt64(text.prefix(16), radix: 16), let low = UInt64(text.suffix(16), radix: 16)
+        guard text.utf8.count == 32, text.allSatisfy({ $0.isASCII && $0.isHexDigit }),
+            let high = UInt64(text.prefix(16), radix: 16),
+            let low = UInt64(text.suffix(16), radix: 16)
         else { return nil }
         self.init(high: high, low: low)
     }
 
     public var description: String {
         Self.hexadecimal(high) + Self.hexadecimal(low)
-    }
-
-    public init(from decoder: any Decoder) throws {
-        let container = try decoder.singleValueContainer()
-        let text = try container.decode(String.self)
-        guard let value = Identifier(text) else {
-            throw DecodingError.dataCorruptedError(
-                in: container, debugDescription: "an identifier has 32 hexadecimal digits")
-        }
-        self = value
-    }
-
-    public func encode(to encoder: any Encoder) throws {
-        var container = encoder.singleValueContainer()
-        try container.encode(description)
     }
 
     private static func hexadecimal(_ value: UInt64) -> String {
@@ -59,28 +45,28 @@ public struct Identifier: Hashable, Sendable, Codable, CustomStringConvertible {
 }
 
 /// Identifies a region for as long as it exists.
-public struct RegionID: Hashable, Sendable, Codable, CustomStringConvertible {
+public struct RegionID: Hashable, Sendable, CustomStringConvertible {
     public let value: Identifier
     public init(_ value: Identifier) { self.value = value }
     public var description: String { value.description }
 }
 
 /// Identifies a resiliency set, whatever its user-facing name.
-public struct VolumeID: Hashable, Sendable, Codable, CustomStringConvertible {
+public struct VolumeID: Hashable, Sendable, CustomStringConvertible {
     public let value: Identifier
     public init(_ value: Identifier) { self.value = value }
     public var description: String { value.description }
 }
 
 /// Identifies one life of an appliance's memory: new whenever that memory was lost.
-public struct Incarnation: Hashable, Sendable, Codable, CustomStringConvertible {
+public struct Incarnation: Hashable, Sendable, CustomStringConvertible {
     public let value: Identifier
     public init(_ value: Identifier) { self.value = value }
     public var description: String { value.description }
 }
 
 /// Identifies one run of a client device process.
-public struct OwnerID: Hashable, Sendable, Codable, CustomStringConvertible {
+public struct OwnerID: Hashable, Sendable, CustomStringConvertible {
     public let value: Identifier
     public init(_ value: Identifier) { self.value = value }
     public var description: String { value.description }
@@ -89,7 +75,7 @@ public struct OwnerID: Hashable, Sendable, Codable, CustomStringConvertible {
 /// The number that grows with every change of a set's owner or membership.
 ///
 /// Appliances refuse accesses of older epochs, so an owner that was replaced can do no harm.
-public struct Epoch: Hashable, Comparable, Sendable, Codable, CustomStringConvertible {
+public struct Epoch: Hashable, Comparable, Sendable, BitwiseCopyable, CustomStringConvertible {
     public let number: UInt64
     public init(_ number: UInt64) { self.number = number }
     public var next: Epoch { Epoch(number + 1) }
@@ -98,16 +84,18 @@ public struct Epoch: Hashable, Comparable, Sendable, Codable, CustomStringConver
 }
 
 /// A member's place in its set: 0 up to `MemberIndex.limit - 1`.
-public struct MemberIndex: Hashable, Comparable, Sendable, Codable, CustomStringConvertible {
+public struct MemberIndex: Hashable, Comparable, Sendable, BitwiseCopyable, CustomStringConvertible
+{
     /// The most members a set may have at once, replacements included.
-    public static let limit = 16
-    public let number: Int
-    public init(_ number: Int) {
-        precondition(number >= 0 && number < Self.limit, "a member index is below \(Self.limit)")
-        self.number = number
+    @inlinable public static var limit: Int { 16 }
+    @usableFromInline let byte: UInt8
+    @inlinable public var number: Int { Int(byte) }
+    @inlinable public init(_ number: Int) {
+        precondition(number >= 0 && number < Self.limit, "a member index is within its limit")
+        byte = UInt8(truncatingIfNeeded: number)
     }
-    public static func < (left: MemberIndex, right: MemberIndex) -> Bool {
-        left.number < right.number
+    @inlinable public static func < (left: MemberIndex, right: MemberIndex) -> Bool {
+        left.byte < right.byte
     }
     public var description: String { String(number) }
 }

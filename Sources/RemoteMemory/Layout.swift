@@ -15,6 +15,8 @@ public enum Layout: Hashable, Sendable, CustomStringConvertible {
             Self.mirrorCopies.contains(copies)
         else { return nil }
         self = .mirror(copies: copies)
+        // One way to write each: no signs, no leading zeroes.
+        guard description == text else { return nil }
     }
 
     public var description: String {
@@ -28,22 +30,6 @@ public enum Layout: Hashable, Sendable, CustomStringConvertible {
         switch self {
         case .mirror(let copies): copies
         }
-    }
-}
-
-extension Layout: Codable {
-    public init(from decoder: any Decoder) throws {
-        let container = try decoder.singleValueContainer()
-        guard let layout = Layout(try container.decode(String.self)) else {
-            throw DecodingError.dataCorruptedError(
-                in: container, debugDescription: "a layout is written mirror:N")
-        }
-        self = layout
-    }
-
-    public func encode(to encoder: any Encoder) throws {
-        var container = encoder.singleValueContainer()
-        try container.encode(description)
     }
 }
 

@@ -1,7 +1,7 @@
 // Byte quantities. An offset is not a length, and neither is a bare integer.
 
 /// A distance from the start of a volume or region, in bytes.
-public struct ByteOffset: Hashable, Comparable, Sendable, Codable, CustomStringConvertible {
+public struct ByteOffset: Hashable, Comparable, Sendable, BitwiseCopyable, CustomStringConvertible {
     public let bytes: UInt64
     @inlinable public init(_ bytes: UInt64) { self.bytes = bytes }
     @inlinable public static func < (left: ByteOffset, right: ByteOffset) -> Bool {
@@ -17,7 +17,7 @@ public struct ByteOffset: Hashable, Comparable, Sendable, Codable, CustomStringC
 }
 
 /// An amount of memory or data, in bytes.
-public struct ByteCount: Hashable, Comparable, Sendable, Codable {
+public struct ByteCount: Hashable, Comparable, Sendable, BitwiseCopyable {
     public let bytes: UInt64
     @inlinable public init(_ bytes: UInt64) { self.bytes = bytes }
     @inlinable public static var zero: ByteCount { ByteCount(0) }
@@ -40,13 +40,13 @@ extension ByteCount {
     ///
     /// Nil when `text` is anything else, or more than 2^63 bytes.
     public init?(parsing text: some StringProtocol) {
-        guard let last = text.last else { return nil }
+        guard let last = Array(text.utf8).last else { return nil }
         let shift: UInt64
         switch last {
-        case "K", "k": shift = 10
-        case "M", "m": shift = 20
-        case "G", "g": shift = 30
-        case "T", "t": shift = 40
+        case UInt8(ascii: "K"), UInt8(ascii: "k"): shift = 10
+        case UInt8(ascii: "M"), UInt8(ascii: "m"): shift = 20
+        case UInt8(ascii: "G"), UInt8(ascii: "g"): shift = 30
+        case UInt8(ascii: "T"), UInt8(ascii: "t"): shift = 40
         default: shift = 0
         }
         let digits = shift == 0 ? text[...] : text.dropLast()
@@ -62,7 +62,8 @@ extension ByteCount: CustomStringConvertible {
     public var description: String {
         var value = Double(bytes)
         for unit in ["bytes", "KiB", "MiB", "GiB"] {
-            if value < 1024 {
+            // (1023.96 would be written as 1024.0.)
+            if value < (unit == "bytes" ? 1024 : 1023.95) {
                 return unit == "bytes" ? "\(bytes) bytes" : "\(Self.oneDecimal(value)) \(unit)"
             }
             value /= 1024
@@ -77,7 +78,7 @@ extension ByteCount: CustomStringConvertible {
 }
 
 /// A span of bytes of a volume or region: `start` up to, not including, `end`.
-public struct ByteRange: Hashable, Sendable {
+public struct ByteRange: Hashable, Sendable, BitwiseCopyable {
     public let start: ByteOffset
     public let count: ByteCount
     @inlinable public init(start: ByteOffset, count: ByteCount) {
@@ -87,7 +88,7 @@ public struct ByteRange: Hashable, Sendable {
     @inlinable public var end: ByteOffset { start + count }
     @inlinable public var isEmpty: Bool { count.bytes == 0 }
     @inlinable public func overlaps(_ other: ByteRange) -> Bool {
-        start < other.end && other.start < end
+        start < other.end && other.start < end && !isEmpty && !other.isEmpty
     }
     /// The part of this range inside `other`; empty when they do not meet.
     @inlinable public func intersection(_ other: ByteRange) -> ByteRange {

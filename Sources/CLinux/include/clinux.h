@@ -1,3 +1,182 @@
+// What Swift cannot import from Linux headers by itself: macros, variadic calls, control messages,
+// calls newer than the C library's module map, and stores whose order must not be changed.
+// Static inline shims only; no logic lives here.
 #ifndef HOLDFAST_CLINUX_H
 #define HOLDFAST_CLINUX_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <netdb.h>
+#include <time.h>
+#include <unistd.h>
+
+// ---- Stores into shared memory -------------------------------------------------------------------
+
+/// Stores a word after everything this thread stored before it.
+static inline void clinux_store_word(void *_Nonnull at, uint64_t word) {
+    __atomic_store_n((uint64_t *)at, word, __ATOMIC_RELEASE);
+}
+
+static inline uint64_t clinux_load_word(const void *_Nonnull at) {
+    return __atomic_load_n((const uint64_t *)at, __ATOMIC_ACQUIRE);
+}
+
+/// Copies with stores that bypass the cache, and orders them before everything that follows.
+/// `to` must be 16-byte aligned. Faster than memcpy when the copy will not be read soon.
+static inline void clinux_stream_copy(void *_Nonnull to, const void *_Nonnull from, size_t count) {
+#if defined(__x86_64__)
+    // (The compiler's own builtins: its intrinsics header does not import beside the C library.)
+    typedef long long Line __attribute__((vector_size(64), aligned(16)));
+    typedef long long LooseLine __attribute__((vector_size(64), aligned(1)));
+    char *d = (char *)to;
+    const char *s = (const char *)from;
+    for (size_t i = 0, lines = count / 64; i < lines; i++, d += 64, s += 64) {
+        Line line = *(const LooseLine *)s;
+        __builtin_nontemporal_store(line, (Line *)d);
+    }
+    memcpy(d, s, count % 64);
+    __builtin_ia32_sfence();
+#else
+    memcpy(to, from, count);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+#endif
+}
+
+// ---- Calls that are variadic, or newer than the module map ---------------------------------------
+
+static inline int clinux_memfd_create(const char *_Nonnull name, unsigned flags) {
+    return (int)syscall(SYS_memfd_create, name, flags);
+}
+static inline int clinux_seal(int fd, int seals) { return fcntl(fd, F_ADD_SEALS, seals); }
+static inline int clinux_get_seals(int fd) { return fcntl(fd, F_GET_SEALS); }
+static inline int clinux_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
+static inline int clinux_pidfd_signal(int fd, int signal) {
+    return (int)syscall(SYS_pidfd_send_signal, fd, signal, (void *)0, 0);
+}
+static inline int clinux_set_nonblocking(int fd) {
+    int flags = fcntl(fd, F_GETFL);
+    return flags < 0 ? -1 : fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+}
+static inline int clinux_set_blocking(int fd) {
+    int flags = fcntl(fd, F_GETFL);
+    return flags < 0 ? -1 : fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
+}
+static inline int clinux_open(const char *_Nonnull path, int flags, mode_t mode) {
+    return open(path, flags, mode);
+}
+static inline char *_Nullable *_Nonnull clinux_environment(void) { return environ; }
+static inline int clinux_wait_status_signal(int status) {
+    return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+static inline int clinux_wait_status_code(int status) {
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+static inline int clinux_accept(int fd) { return accept4(fd, 0, 0, SOCK_CLOEXEC | SOCK_NONBLOCK); }
+static inline int clinux_socket_stream(int domain) {
+    return socket(domain, SOCK_STREAM | SOCK_CLOEXEC, 0);
+}
+static inline uint64_t clinux_monotonic_nanoseconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+static inline int clinux_set_option(int fd, int level, int name, int value) {
+    return setsockopt(fd, level, name, &value, sizeof value);
+}
+
+// ---- Unix sockets: addresses, peers, descriptors ---------------------------------------------------
+
+/// Binds or connects to a path. -2: the path is too long for a socket address.
+static inline int clinux_unix_address(struct sockaddr_un *_Nonnull a, const char *_Nonnull path) {
+    memset(a, 0, sizeof *a);
+    a->sun_family = AF_UNIX;
+    if (strlen(path) >= sizeof a->sun_path) return -2;
+    strcpy(a->sun_path, path);
+    return 0;
+}
+static inline int clinux_unix_bind(int fd, const char *_Nonnull path) {
+    struct sockaddr_un a;
+    int e = clinux_unix_address(&a, path);
+    return e ? e : bind(fd, (struct sockaddr *)&a, sizeof a);
+}
+static inline int clinux_unix_connect(int fd, const char *_Nonnull path) {
+    struct sockaddr_un a;
+    int e = clinux_unix_address(&a, path);
+    return e ? e : connect(fd, (struct sockaddr *)&a, sizeof a);
+}
+/// The process on the other end of a Unix socket, as the kernel recorded it; -1 when unknown.
+static inline pid_t clinux_peer_pid(int fd) {
+    struct ucred c;
+    socklen_t n = sizeof c;
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c, &n) == 0 ? c.pid : -1;
+}
+static inline uid_t clinux_peer_uid(int fd) {
+    struct ucred c;
+    socklen_t n = sizeof c;
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c, &n) == 0 ? c.uid : (uid_t)-1;
+}
+/// Sends bytes, with `passed` attached to the first of them unless it is negative.
+static inline ssize_t clinux_send_descriptor(
+    int fd, const void *_Nonnull bytes, size_t count, int passed) {
+    struct iovec v = {(void *)bytes, count};
+    union { struct cmsghdr h; char room[CMSG_SPACE(sizeof(int))]; } control;
+    struct msghdr m = {0};
+    m.msg_iov = &v;
+    m.msg_iovlen = 1;
+    if (passed >= 0) {
+        memset(&control, 0, sizeof control);
+        m.msg_control = control.room;
+        m.msg_controllen = sizeof control.room;
+        struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(c), &passed, sizeof(int));
+    }
+    return sendmsg(fd, &m, MSG_NOSIGNAL);
+}
+/// Receives bytes; `*passed` becomes a descriptor that came with them (close-on-exec), or -1.
+static inline ssize_t clinux_receive_descriptor(
+    int fd, void *_Nonnull bytes, size_t count, int *_Nonnull passed) {
+    struct iovec v = {bytes, count};
+    union { struct cmsghdr h; char room[CMSG_SPACE(sizeof(int))]; } control;
+    struct msghdr m = {0};
+    m.msg_iov = &v;
+    m.msg_iovlen = 1;
+    m.msg_control = control.room;
+    m.msg_controllen = sizeof control.room;
+    *passed = -1;
+    ssize_t n = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
+    if (n < 0) return n;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c))
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+            memcpy(passed, CMSG_DATA(c), sizeof(int));
+    return n;
+}
+
 #endif
