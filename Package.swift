@@ -50,8 +50,12 @@ let package = Package(
     targets: [
         .target(name: "CLinux"),
         .target(name: "RemoteMemory", swiftSettings: shipped),
+        .target(name: "ResiliencySet", dependencies: ["RemoteMemory"], swiftSettings: shipped),
         .testTarget(
             name: "RemoteMemoryTests", dependencies: ["RemoteMemory"], swiftSettings: tooling),
+        .testTarget(
+            name: "ResiliencySetTests", dependencies: ["RemoteMemory", "ResiliencySet"],
+            swiftSettings: tooling),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -1,0 +1,74 @@
+// What the engine wants done, in the order in which it wants it.
+
+public import RemoteMemory
+
+/// One thing for the driver to do.
+public enum Effect: Sendable, BitwiseCopyable {
+    /// Carry out a client-side access and report it with `complete`.
+    case perform(RemoteOperation)
+    /// Answer the request that was submitted with this token.
+    case reply(request: UInt32, RequestOutcome)
+    /// Make this change of membership durable, then call `recorded`.
+    case record(MembershipDecision)
+}
+
+/// How a request ended.
+public enum RequestOutcome: Sendable, BitwiseCopyable {
+    case done
+    /// No member could carry it out in time.
+    case failed
+}
+
+/// A change of membership that the registry must hold before the set goes on.
+public enum MembershipDecision: Hashable, Sendable, BitwiseCopyable {
+    /// These members missed something.
+    case fail(MemberSet)
+    /// This member is whole again.
+    case promote(MemberIndex)
+    /// This member's region becomes a snapshot.
+    case cut(MemberIndex)
+}
+
+/// A bounded first-in first-out queue that goes back to its start whenever it is empty, so that its
+/// few hot lines stay in the cache.
+///
+/// Room is reserved when an entry starts (`RequestTable.reserved`), so `push` always finds a place.
+struct EffectQueue: ~Copyable {
+    static let capacity = 1024
+    /// Kept free of requests: decisions, steps of rebuild and scrub, completed marks.
+    static let spare = 64
+
+    private let items = FixedArray<Effect>(
+        repeating: .reply(request: 0, .done), count: Self.capacity)
+    private var head = 0
+    private var tail = 0
+
+    var isEmpty: Bool { head == tail }
+    var room: Int { Self.capacity - (tail - head) }
+
+    @inline(__always)
+    mutating func push(_ effect: Effect) {
+        if tail == Self.capacity { moveToStart() }
+        items[tail] = effect
+        tail += 1
+    }
+
+    @inline(__always)
+    mutating func pop() -> Effect? {
+        guard head != tail else { return nil }
+        let effect = items[head]
+        head += 1
+        if head == tail {
+            head = 0
+            tail = 0
+        }
+        return effect
+    }
+
+    private mutating func moveToStart() {
+        precondition(head > 0, "effects are reserved before they are queued")
+        for index in head..<tail { items[index - head] = items[index] }
+        tail -= head
+        head = 0
+    }
+}

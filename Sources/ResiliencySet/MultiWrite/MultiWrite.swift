@@ -1,0 +1,136 @@
+// One logical change carried out on every member of the set.
+//
+//   parallel     A: intent data landed        sequential   A: intent data landed
+//                B: intent data landed                      then B: intent data landed
+//                C: intent data landed                           then C: …
+//                └ wait for all                             └ wait for all
+//
+// The intent tells each member's observer that the write is upcoming, on the same ordered channel just
+// before the data, so it costs no round trip. A member that fails on the way is dropped from the set;
+// the write is answered when every other member has it and the registry knows of the failure (G1, G5).
+
+import RemoteMemory
+
+extension ResiliencySet {
+    /// The most that one step of a discard or zeroing touches on each member: it bounds how long other
+    /// requests wait behind a huge one (freeing 64 MiB of small pages takes some milliseconds).
+    static var zeroStep: ByteCount { .mebibytes(64) }
+
+    @inline(__always)
+    mutating func startChange(_ index: Int) -> Bool {
+        guard phase == .serving, cut == .none, !active.isEmpty else { return false }
+        let targets = active.union(
+            rebuilding.isEmpty ? rebuilding : rebuilds.holders(of: table[index].range))
+        guard table.reserve(targets.count + 1, for: index) else { return false }
+        guard let (slot, sequence) = slots.take() else {
+            table.unreserve(index)
+            return false
+        }
+        changesInFlight += 1
+        table.setStage(index, .running)
+        table[index].slot = slot
+        table[index].intent = Intent(
+            epoch: epoch, sequence: sequence, range: table[index].range,
+            kind: table[index].kind == .write ? .write : .zero)
+        table[index].progress = .zero
+        table[index].done = MemberSet()
+        issue(index, to: targets)
+        return true
+    }
+
+    /// Asks `targets` for the entry's operation: all of them, or the first with the rest to follow.
+    @inline(__always)
+    private mutating func issue(_ index: Int, to targets: MemberSet) {
+        switch ordering {
+        case .parallel:
+            table[index].pending = targets
+            for member in targets { issue(index, on: member) }
+        case .sequential:
+            guard let member = targets.first else { return }
+            table[index].pending = MemberSet(member)
+            table[index].next = targets.subtracting(MemberSet(member))
+            issue(index, on: member)
+        }
+    }
+
+    @inline(__always)
+    private mutating func issue(_ index: Int, on member: MemberIndex) {
+        let entry = table[index]
+        let action: RemoteOperation.Action
+        if entry.kind == .write {
+            action = .write(slot: entry.slot, entry.intent, request: entry.token)
+        } else {
+            let rest = ByteCount(entry.range.count.bytes - entry.progress.bytes)
+            let step = ByteRange(
+                start: entry.range.start + entry.progress, count: min(rest, Self.zeroStep))
+            action = .zero(
+                slot: entry.slot, entry.intent, step: step, keepAllocated: entry.kind == .zero,
+                first: entry.progress == .zero, last: step.end == entry.range.end)
+        }
+        effects.push(
+            .perform(
+                RemoteOperation(ticket: table.ticket(index), member: member, action: action)))
+    }
+
+    @inline(__always)
+    mutating func completeChange(_ index: Int, _ member: MemberIndex, _ outcome: OperationOutcome) {
+        guard table[index].pending.contains(member) else { return }
+        table[index].pending.remove(member)
+        switch outcome {
+        case .done: table[index].done.insert(member)
+        case .failed, .different:
+            table[index].done.remove(member)
+            memberFailed(member)
+        }
+        table[index].next = table[index].next.intersection(active.union(rebuilding))
+        if let next = table[index].next.popFirst() {
+            table[index].pending.insert(next)
+            issue(index, on: next)
+        }
+        if table[index].pending.isEmpty { stepDone(index) }
+    }
+
+    @inline(__always)
+    private mutating func stepDone(_ index: Int) {
+        let holders = table[index].done.intersection(active.union(rebuilding))
+        guard table[index].kind != .write, !holders.isEmpty else {
+            return changeDone(index)
+        }
+        let rest = table[index].range.count.bytes - table[index].progress.bytes
+        guard rest > Self.zeroStep.bytes else { return changeDone(index) }
+        table[index].progress = table[index].progress + Self.zeroStep
+        issue(index, to: holders)
+    }
+
+    @inline(__always)
+    private mutating func changeDone(_ index: Int) {
+        guard !table[index].done.intersection(active).isEmpty else {
+            // Nobody holds it: it starts over when a member is back, or fails after the bounded wait.
+            slots.release(table[index].slot)
+            changesInFlight -= 1
+            table.setStage(index, .waiting)
+            if cut != .none { continueCut() }
+            return
+        }
+        guard unrecorded.isEmpty else { return table.setStage(index, .recording) }
+        finish(index, .done)
+    }
+
+    /// Tells the observers of all members which multi-writes are complete, as far as there is room.
+    ///
+    /// To be called when nothing is in flight: the marks only spare a later takeover some work.
+    public mutating func markCompleted() {
+        guard table.isEmpty, phase == .serving else { return }
+        let members = active.union(rebuilding)
+        while slots.hasUnmarked, effects.room > members.count + EffectQueue.spare {
+            guard let (slot, sequence) = slots.nextToMark() else { return }
+            for member in members {
+                effects.push(
+                    .perform(
+                        RemoteOperation(
+                            ticket: OperationTicket(entry: .max, generation: 0), member: member,
+                            action: .complete(slot: slot, sequence: sequence))))
+            }
+        }
+    }
+}
