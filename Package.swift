@@ -51,6 +51,9 @@ let package = Package(
         .target(name: "CLinux"),
         .target(name: "RemoteMemory", swiftSettings: shipped),
         .target(name: "ResiliencySet", dependencies: ["RemoteMemory"], swiftSettings: shipped),
+        .target(
+            name: "SharedMemoryTransport", dependencies: ["RemoteMemory", "CLinux"],
+            swiftSettings: shipped),
         .testTarget(
             name: "RemoteMemoryTests", dependencies: ["RemoteMemory"], swiftSettings: tooling),
         .testTarget(
