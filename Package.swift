@@ -54,8 +54,18 @@ let package = Package(
         .target(
             name: "SharedMemoryTransport", dependencies: ["RemoteMemory", "CLinux"],
             swiftSettings: shipped),
+        .target(
+            name: "Appliance", dependencies: ["RemoteMemory", "CLinux"], swiftSettings: shipped),
         .testTarget(
             name: "RemoteMemoryTests", dependencies: ["RemoteMemory"], swiftSettings: tooling),
+        .testTarget(
+            name: "SharedMemoryTransportTests",
+            dependencies: ["CLinux", "RemoteMemory", "SharedMemoryTransport"],
+            swiftSettings: tooling + linux),
+        .testTarget(
+            name: "ApplianceTests",
+            dependencies: ["Appliance", "CLinux", "RemoteMemory", "SharedMemoryTransport"],
+            swiftSettings: tooling + linux),
         .testTarget(
             name: "ResiliencySetTests", dependencies: ["RemoteMemory", "ResiliencySet"],
             swiftSettings: tooling),

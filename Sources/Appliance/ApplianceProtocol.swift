@@ -1,0 +1,117 @@
+// The control side of an appliance: what a client device asks for before and after, never during, I/O.
+//
+// Each message is a big-endian 32-bit length and that many bytes of JSON, over a Unix socket that only
+// the appliance's own user can open. A descriptor of a region's memory travels beside its reply.
+
+public import RemoteMemory
+
+/// What a client device asks of an appliance.
+public enum ApplianceRequest: Codable, Hashable, Sendable {
+    /// Who are you, and how full.
+    case describe
+    /// Lend memory for a region that holds `dataSize`; `populate` touches all of it first.
+    case allocate(region: RegionID, dataSize: ByteCount, populate: Bool)
+    /// Hand over a region's memory to `owner`, at `epoch`, fencing whoever had it before.
+    case open(region: RegionID, owner: OwnerID, epoch: Epoch)
+    /// Hand over a region's memory, to be read only.
+    case view(region: RegionID)
+    /// How much a region takes up.
+    case measure(region: RegionID)
+    /// Take a region's memory back.
+    case free(region: RegionID)
+    /// Tell a region's resiliency logic which set it belongs to.
+    case enrol(region: RegionID, cluster: ResiliencyCluster)
+    /// What a region's observer sees, and its cluster.
+    case observe(region: RegionID)
+}
+
+/// What an appliance answers.
+public enum ApplianceReply: Codable, Hashable, Sendable {
+    case description(ApplianceDescription)
+    /// A descriptor comes with it for `open` and `view`.
+    case region(RegionDescription)
+    case observation(Observation)
+    case refused(ApplianceRefusal)
+}
+
+/// An appliance and how full it is.
+public struct ApplianceDescription: Codable, Hashable, Sendable {
+    public var name: String
+    public var incarnation: Incarnation
+    public var processID: Int32
+    /// How much it lends at most, in bytes.
+    public var capacity: ByteCount
+    /// What its regions may grow to.
+    public var allocated: ByteCount
+    /// What its regions take up now.
+    public var resident: ByteCount
+    /// What the host could still give before it has to swap or kill.
+    public var hostAvailable: ByteCount
+    /// Tells appliances on one host from those on another.
+    public var bootID: String
+    public var regions: [RegionID]
+}
+
+/// One region, as its appliance knows it.
+public struct RegionDescription: Codable, Hashable, Sendable {
+    public var region: RegionID
+    public var dataSize: ByteCount
+    /// What the region takes up now.
+    public var resident: ByteCount
+    /// Backed by the huge page pool.
+    public var isHuge: Bool
+}
+
+/// The members of a set as each member's resiliency logic knows them.
+public struct ResiliencyCluster: Codable, Hashable, Sendable {
+    public struct Member: Codable, Hashable, Sendable {
+        public var index: MemberIndex
+        public var region: RegionID
+        public var appliance: String
+
+        public init(index: MemberIndex, region: RegionID, appliance: String) {
+            self.index = index
+            self.region = region
+            self.appliance = appliance
+        }
+    }
+
+    public var volume: VolumeID
+    /// As of which the membership is; older news is refused.
+    public var epoch: Epoch
+    public var members: [Member]
+
+    public init(volume: VolumeID, epoch: Epoch, members: [Member]) {
+        self.volume = volume
+        self.epoch = epoch
+        self.members = members
+    }
+}
+
+/// Why an appliance does not do what it was asked.
+public enum ApplianceRefusal: Error, Codable, Hashable, Sendable, CustomStringConvertible {
+    case noSuchRegion(RegionID)
+    case regionExists(RegionID)
+    case insufficientMemory(needed: ByteCount, free: ByteCount)
+    /// The process that has the region can still store into it.
+    case holderAlive(processID: Int32)
+    case staleEpoch(given: Epoch, known: Epoch)
+    case badMessage
+    case system(call: String, errno: Int32)
+
+    public var description: String {
+        switch self {
+        case .noSuchRegion(let region): "the appliance has no region \(region): its memory was lost"
+        case .regionExists(let region): "the appliance has a region \(region) already"
+        case .insufficientMemory(let needed, let free):
+            "needs \(needed), but the appliance has \(free) left to lend; "
+                + "delete snapshots or start it with more --memory"
+        case .holderAlive(let process):
+            "process \(process) still has the region mapped; stop it first"
+        case .staleEpoch(let given, let known):
+            "epoch \(given) is over, the region is at \(known): another owner has the set"
+        case .badMessage: "the appliance did not understand the message: use the same version"
+        case .system(let call, let code): "\(call) failed on the appliance with errno \(code)"
+        }
+    }
+}

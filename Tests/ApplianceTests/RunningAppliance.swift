@@ -1,0 +1,186 @@
+// An appliance on a thread of this process, its socket in a directory of its own; and other ends of its
+// socket that do not behave: bytes as they are, and a process that can be killed.
+
+import Appliance
+import CLinux
+import Foundation
+import Glibc
+import RemoteMemory
+import SharedMemoryTransport
+
+/// A directory that goes with its owner.
+final class TemporaryDirectory {
+    let path: String
+
+    init() throws {
+        var template = Array("/tmp/holdfast-test-XXXXXX".utf8CString)
+        guard mkdtemp(&template) != nil else { throw ApplianceConnectionError.system(errno: errno) }
+        path = String(
+            decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+}
+
+/// An appliance that runs until it is let go of.
+final class RunningAppliance {
+    private struct Box: @unchecked Sendable {
+        let server: ApplianceServer
+    }
+
+    let path: String
+    let incarnation: Incarnation
+    private let directory: TemporaryDirectory
+    private let box: Box
+
+    init(capacity: ByteCount = .mebibytes(64)) throws {
+        directory = try TemporaryDirectory()
+        path = directory.path + "/socket"
+        let box = Box(server: try ApplianceServer(name: "left", capacity: capacity, path: path))
+        self.box = box
+        incarnation = box.server.incarnation
+        Thread.detachNewThread { box.server.run() }
+    }
+
+    deinit { stop() }
+
+    func stop() {
+        var one: UInt64 = 1
+        _ = write(box.server.stopDescriptor, &one, 8)
+    }
+
+    func connect() throws -> ApplianceConnection { try ApplianceConnection(path: path) }
+
+    /// A fresh region, and a connection that asked for it.
+    func region(_ size: ByteCount = .mebibytes(1)) throws -> (ApplianceConnection, RegionID) {
+        let connection = try connect()
+        let id = RegionID(.random())
+        try connection.allocate(id, dataSize: size, populate: false)
+        return (connection, id)
+    }
+}
+
+extension ApplianceConnection {
+    /// A region's memory, mapped for its owner.
+    func map(_ region: RegionID, owner: OwnerID, epoch: Epoch = Epoch(1)) throws -> MappedRegion {
+        let (descriptor, description) = try open(region, owner: owner, epoch: epoch)
+        return try MappedRegion(
+            descriptor: descriptor, dataSize: description.dataSize, isHuge: description.isHuge,
+            isWritable: true)
+    }
+}
+
+/// The refusal that `body` meets; nil when it meets none.
+func refusal(_ body: () throws -> Void) -> ApplianceRefusal? {
+    do {
+        try body()
+        return nil
+    } catch ApplianceConnectionError.refused(let refusal) {
+        return refusal
+    } catch {
+        return error as? ApplianceRefusal
+    }
+}
+
+/// One end of a socket that sends whatever it is told to.
+final class RawPeer {
+    private let descriptor: Int32
+
+    init(_ path: String) throws {
+        descriptor = clinux_socket_stream(AF_UNIX)
+        guard clinux_unix_connect(descriptor, path) == 0 else {
+            throw ApplianceConnectionError.unreachable(path: path, errno: errno)
+        }
+    }
+
+    deinit { close(descriptor) }
+
+    func send(_ bytes: [UInt8], passing passed: Int32 = -1) {
+        _ = clinux_send_descriptor(descriptor, bytes, bytes.count, passed)
+    }
+
+    /// Whether the other side closed within `milliseconds`.
+    func isClosed(within milliseconds: Int32) -> Bool {
+        var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+        guard poll(&entry, 1, milliseconds) == 1 else { return false }
+        var byte: UInt8 = 0
+        return recv(descriptor, &byte, 1, Int32(MSG_DONTWAIT)) <= 0
+    }
+
+    /// Bytes that came within `milliseconds`.
+    func received(within milliseconds: Int32) -> [UInt8] {
+        var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+        guard poll(&entry, 1, milliseconds) == 1 else { return [] }
+        var bytes = [UInt8](repeating: 0, count: 65_536)
+        let count = recv(descriptor, &bytes, bytes.count, Int32(MSG_DONTWAIT))
+        return Array(bytes.prefix(max(0, count)))
+    }
+}
+
+/// A message as it goes over the socket.
+func framed(_ message: some Encodable) throws -> [UInt8] {
+    let body = try JSONEncoder().encode(message)
+    return withUnsafeBytes(of: UInt32(body.count).bigEndian) { Array($0) } + Array(body)
+}
+
+/// Another process that sends one message, tells what came back, and lives until it is killed.
+final class OtherProcess {
+    private static let script = """
+        import os, socket, sys, time
+        s = socket.socket(socket.AF_UNIX)
+        s.connect(sys.argv[1])
+        s.sendall(bytes.fromhex(sys.argv[2]))
+        def take(n, fds):
+            data = b""
+            while len(data) < n:
+                part, came, _, _ = socket.recv_fds(s, n - len(data), 1)
+                if not part: sys.exit("closed")
+                data += part
+                fds += came
+            return data
+        fds = []
+        reply = take(int.from_bytes(take(4, fds), "big"), fds)
+        s.close()
+        print(os.getpid(), len(fds), reply.decode(), flush=True)
+        time.sleep(600)
+        """
+
+    private let process = Process()
+    /// What the kernel and its appliance know it as.
+    let identifier: Int32
+    /// How many descriptors came.
+    let descriptors: Int
+    let reply: ApplianceReply
+
+    init(_ path: String, sends request: ApplianceRequest) throws {
+        let message = try framed(request).map {
+            String($0 >> 4, radix: 16) + String($0 & 15, radix: 16)
+        }
+        let output = Pipe()
+        process.executableURL = URL(filePath: "/usr/bin/env")
+        process.arguments = ["python3", "-c", Self.script, path, message.joined()]
+        process.standardOutput = output
+        try process.run()
+        var line = Data()
+        while line.last != UInt8(ascii: "\n") {
+            let more = output.fileHandleForReading.availableData
+            guard !more.isEmpty else { throw ApplianceConnectionError.closed }
+            line += more
+        }
+        let words = String(decoding: line, as: UTF8.self).split(separator: " ", maxSplits: 2)
+        guard words.count == 3, let identifier = Int32(words[0]), let descriptors = Int(words[1])
+        else { throw ApplianceConnectionError.unreadable }
+        self.identifier = identifier
+        self.descriptors = descriptors
+        reply = try JSONDecoder().decode(ApplianceReply.self, from: Data(words[2].utf8))
+    }
+
+    deinit { end() }
+
+    /// Kills it, and returns when it is gone.
+    func end() {
+        guard process.isRunning else { return }
+        kill(identifier, SIGKILL)
+        process.waitUntilExit()
+    }
+}
