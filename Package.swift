@@ -54,10 +54,13 @@ let package = Package(
         .target(
             name: "SharedMemoryTransport", dependencies: ["RemoteMemory", "CLinux"],
             swiftSettings: shipped),
+        .target(name: "NBDProtocol", swiftSettings: shipped),
         .target(
             name: "Appliance", dependencies: ["RemoteMemory", "CLinux"], swiftSettings: shipped),
         .testTarget(
             name: "RemoteMemoryTests", dependencies: ["RemoteMemory"], swiftSettings: tooling),
+        .testTarget(
+            name: "NBDProtocolTests", dependencies: ["NBDProtocol"], swiftSettings: tooling),
         .testTarget(
             name: "SharedMemoryTransportTests",
             dependencies: ["CLinux", "RemoteMemory", "SharedMemoryTransport"],
