@@ -55,12 +55,16 @@ let package = Package(
             name: "SharedMemoryTransport", dependencies: ["RemoteMemory", "CLinux"],
             swiftSettings: shipped),
         .target(name: "NBDProtocol", swiftSettings: shipped),
+        .target(name: "BlockServer", dependencies: ["NBDProtocol"], swiftSettings: shipped),
         .target(
             name: "Appliance", dependencies: ["RemoteMemory", "CLinux"], swiftSettings: shipped),
         .testTarget(
             name: "RemoteMemoryTests", dependencies: ["RemoteMemory"], swiftSettings: tooling),
         .testTarget(
             name: "NBDProtocolTests", dependencies: ["NBDProtocol"], swiftSettings: tooling),
+        .testTarget(
+            name: "BlockServerTests", dependencies: ["BlockServer", "NBDProtocol"],
+            swiftSettings: tooling),
         .testTarget(
             name: "SharedMemoryTransportTests",
             dependencies: ["CLinux", "RemoteMemory", "SharedMemoryTransport"],

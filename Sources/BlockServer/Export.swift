@@ -1,0 +1,53 @@
+// What can be connected to.
+
+public import NBDProtocol
+
+/// One volume or snapshot, as clients see it.
+public struct Export: Hashable, Sendable {
+    public var name: String
+    public var description: String
+    /// In bytes.
+    public var size: UInt64
+    public var isReadOnly: Bool
+
+    public init(name: String, description: String, size: UInt64, isReadOnly: Bool) {
+        self.name = name
+        self.description = description
+        self.size = size
+        self.isReadOnly = isReadOnly
+    }
+
+    /// What clients may send.
+    ///
+    /// CAN_MULTI_CONN is meant: all connections of an export are served by one engine, so a flush or
+    /// FUA write on one covers what was completed on any.
+    public var flags: TransmissionFlags {
+        var flags: TransmissionFlags = [
+            .hasFlags, .sendFlush, .sendFUA, .sendTrim, .sendWriteZeroes, .sendCache, .canMultiConn,
+        ]
+        if isReadOnly {
+            flags.insert(.readOnly)
+            flags.subtract([.sendTrim, .sendWriteZeroes])
+        }
+        return flags
+    }
+}
+
+/// All exports at one moment.
+public struct ExportCatalog: Sendable {
+    public private(set) var exports: [Export]
+
+    public init(_ exports: [Export] = []) {
+        self.exports = exports.sorted { $0.name < $1.name }
+    }
+
+    /// Finds an export; the empty name is that of the only writable one, if there is just one
+    /// ("default export" in the specification).
+    public func find(_ name: String) -> Export? {
+        if name.isEmpty {
+            let volumes = exports.filter { !$0.isReadOnly }
+            return volumes.count == 1 ? volumes[0] : nil
+        }
+        return exports.first { $0.name == name }
+    }
+}

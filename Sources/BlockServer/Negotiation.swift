@@ -1,0 +1,215 @@
+// The handshake of one connection, as a pure state machine: bytes in, bytes and a verdict out.
+//
+//     greeting ──client flags──▶ options ──GO, EXPORT_NAME──▶ transmission
+//                                  │  ▲
+//                                  └──┘ LIST, INFO, anything else
+//                                  └──▶ closed: ABORT, or input that makes no sense
+//
+// Everything that a client sends here is bounded: an option's size, the number of options, and (by the
+// caller) the time that the handshake may take.
+
+import NBDProtocol
+
+/// What became of a connection after some input.
+public enum NegotiationOutcome: Hashable, Sendable {
+    /// More input is needed.
+    case goesOn
+    /// The client chose an export; whatever follows is requests.
+    case transmission(Export)
+    /// Send what there is, then close; the reason is for the log.
+    case close(CloseReason)
+}
+
+/// Why a connection is closed.
+public enum CloseReason: Hashable, Sendable, CustomStringConvertible {
+    case aborted
+    case unknownClientFlags(UInt32)
+    case badOptionMagic(UInt64)
+    case optionTooLarge(UInt32)
+    case tooManyOptions
+    case unknownExport(String)
+    case badExportName
+    case badRequestMagic(UInt32)
+    case payloadTooLarge(UInt32)
+    case disconnected
+
+    public var description: String {
+        switch self {
+        case .aborted: "the client gave up the handshake"
+        case .unknownClientFlags(let flags): "unknown client flags 0x\(String(flags, radix: 16))"
+        case .badOptionMagic(let magic): "not an option: magic 0x\(String(magic, radix: 16))"
+        case .optionTooLarge(let size):
+            "an option of \(size) bytes; at most \(Negotiation.largestOption) are accepted"
+        case .tooManyOptions: "more than \(Negotiation.mostOptions) options"
+        case .unknownExport(let name): "there is no export '\(name)'"
+        case .badExportName: "an export name that is not a string of the protocol"
+        case .badRequestMagic(let magic): "not a request: magic 0x\(String(magic, radix: 16))"
+        case .payloadTooLarge(let size):
+            "a payload of \(size) bytes; at most \(RequestRules.largestPayload) are accepted"
+        case .disconnected: "the client disconnected"
+        }
+    }
+}
+
+/// The handshake of one connection.
+public struct Negotiation: ~Copyable {
+    /// The largest option that is accepted, in bytes: a name of the protocol's limit and all the
+    /// information requests there are fit several times.
+    public static let largestOption: UInt32 = 64 << 10
+    /// The most options a client may send before it chooses an export.
+    public static let mostOptions = 1000
+
+    private enum State { case clientFlags, options, over }
+
+    private var state = State.clientFlags
+    private var input: [UInt8] = []
+    private var sendsZeroes = true
+    private var options = 0
+    /// What is to be sent; the caller takes it.
+    public var output: [UInt8] = []
+
+    /// A handshake whose greeting is in `output`.
+    public init() {
+        output.append(wire: Wire.serverMagic)
+        output.append(wire: Wire.optionMagic)
+        let flags: HandshakeFlags = [.fixedNewstyle, .noZeroes]
+        output.append(wire: flags.rawValue)
+    }
+
+    /// What was received after the message that ended the handshake: already requests.
+    public var unread: [UInt8] { input }
+
+    /// Takes what was received, and tells what to do after sending `output`.
+    public mutating func receive(_ bytes: Span<UInt8>, catalog: ExportCatalog) -> NegotiationOutcome
+    {
+        for index in bytes.indices { input.append(bytes[index]) }
+        while true {
+            switch state {
+            case .clientFlags:
+                var reader = WireReader(input.span)
+                guard let flags = reader.uint32() else { return .goesOn }
+                input.removeFirst(Wire.clientFlagsSize)
+                let known = ClientFlags(rawValue: flags)
+                guard known.isSubset(of: .known) else { return end(.unknownClientFlags(flags)) }
+                sendsZeroes = !known.contains(.noZeroes)
+                state = .options
+            case .options:
+                switch nextOption(catalog) {
+                case .some(.goesOn): continue
+                case .some(let outcome):
+                    state = .over
+                    return outcome
+                case .none: return .goesOn
+                }
+            case .over:
+                return .goesOn
+            }
+        }
+    }
+
+    private mutating func end(_ reason: CloseReason) -> NegotiationOutcome {
+        state = .over
+        return .close(reason)
+    }
+
+    /// Handles one option; nil when it is not there as a whole.
+    private mutating func nextOption(_ catalog: ExportCatalog) -> NegotiationOutcome? {
+        guard let header = OptionHeader(input.span) else { return nil }
+        guard header.magic == Wire.optionMagic else { return .close(.badOptionMagic(header.magic)) }
+        guard header.length <= Self.largestOption else {
+            return .close(.optionTooLarge(header.length))
+        }
+        let size = Wire.optionHeaderSize + Int(header.length)
+        guard input.count >= size else { return nil }
+        let data = Array(input[Wire.optionHeaderSize..<size])
+        input.removeFirst(size)
+        options += 1
+        guard options <= Self.mostOptions else { return .close(.tooManyOptions) }
+        switch header.option {
+        case OptionType.exportName: return exportName(data, catalog)
+        case OptionType.abort:
+            output.append(reply: .ack, to: header.option)
+            return .close(.aborted)
+        case OptionType.list: return list(data, catalog)
+        case OptionType.info, OptionType.go: return information(header.option, data, catalog)
+        default:
+            output.append(reply: .errorUnsupported, to: header.option)
+            return .goesOn
+        }
+    }
+
+    /// NBD_OPT_EXPORT_NAME: no reply is possible but the export's, or the end.
+    private mutating func exportName(
+        _ data: [UInt8], _ catalog: ExportCatalog
+    ) -> NegotiationOutcome {
+        var reader = WireReader(data.span)
+        guard let name = reader.string(data.count) else { return .close(.badExportName) }
+        guard let export = catalog.find(name) else { return .close(.unknownExport(name)) }
+        output.append(wire: export.size)
+        output.append(wire: export.flags.rawValue)
+        if sendsZeroes { output.append(contentsOf: repeatElement(0, count: 124)) }
+        return .transmission(export)
+    }
+
+    /// NBD_OPT_LIST.
+    private mutating func list(_ data: [UInt8], _ catalog: ExportCatalog) -> NegotiationOutcome {
+        guard data.isEmpty else {
+            output.append(reply: .errorInvalid, to: OptionType.list)
+            return .goesOn
+        }
+        for export in catalog.exports {
+            var entry: [UInt8] = []
+            entry.append(wire: UInt32(export.name.utf8.count))
+            entry.append(contentsOf: export.name.utf8)
+            entry.append(contentsOf: export.description.utf8)
+            output.append(reply: .server, to: OptionType.list, data: entry)
+        }
+        output.append(reply: .ack, to: OptionType.list)
+        return .goesOn
+    }
+
+    /// NBD_OPT_INFO and NBD_OPT_GO.
+    private mutating func information(
+        _ option: UInt32, _ data: [UInt8], _ catalog: ExportCatalog
+    ) -> NegotiationOutcome {
+        guard let request = InformationRequest(data.span) else {
+            output.append(reply: .errorInvalid, to: option)
+            return .goesOn
+        }
+        guard let export = catalog.find(request.name) else {
+            output.append(
+                reply: .errorUnknown, to: option,
+                // (Shortened: a text may be no longer than a name.)
+                data: Array("there is no export '\(request.name.prefix(256))'".utf8))
+            return .goesOn
+        }
+        append(.export, to: option) {
+            $0.append(wire: export.size)
+            $0.append(wire: export.flags.rawValue)
+        }
+        for type in Set(request.requests).sorted().compactMap(InformationType.init) {
+            switch type {
+            case .name: append(.name, to: option) { $0.append(contentsOf: export.name.utf8) }
+            case .description:
+                append(.description, to: option) { $0.append(contentsOf: export.description.utf8) }
+            case .export, .blockSize: continue
+            }
+        }
+        append(.blockSize, to: option) {
+            $0.append(wire: RequestRules.smallestBlock)
+            $0.append(wire: RequestRules.preferredBlock)
+            $0.append(wire: RequestRules.largestPayload)
+        }
+        output.append(reply: .ack, to: option)
+        return option == OptionType.go ? .transmission(export) : .goesOn
+    }
+
+    private mutating func append(
+        _ type: InformationType, to option: UInt32, _ content: (inout [UInt8]) -> Void
+    ) {
+        var data: [UInt8] = []
+        data.append(wire: type.rawValue)
+        content(&data)
+        output.append(reply: .info, to: option, data: data)
+    }
+}
