@@ -58,6 +58,7 @@ let package = Package(
         .target(name: "BlockServer", dependencies: ["NBDProtocol"], swiftSettings: shipped),
         .target(
             name: "Appliance", dependencies: ["RemoteMemory", "CLinux"], swiftSettings: shipped),
+        .target(name: "Reactor", dependencies: ["CLinux"], swiftSettings: shipped),
         .testTarget(
             name: "RemoteMemoryTests", dependencies: ["RemoteMemory"], swiftSettings: tooling),
         .testTarget(
@@ -72,6 +73,9 @@ let package = Package(
         .testTarget(
             name: "ApplianceTests",
             dependencies: ["Appliance", "CLinux", "RemoteMemory", "SharedMemoryTransport"],
+            swiftSettings: tooling + linux),
+        .testTarget(
+            name: "ReactorTests", dependencies: ["CLinux", "Reactor"],
             swiftSettings: tooling + linux),
         .testTarget(
             name: "ResiliencySetTests", dependencies: ["RemoteMemory", "ResiliencySet"],

@@ -1,0 +1,150 @@
+// Addresses, and sockets that listen at them.
+
+import CLinux
+import Glibc
+
+/// Where to listen or connect: `unix:PATH` or `tcp:HOST:PORT`.
+public enum Address: Hashable, Sendable, CustomStringConvertible {
+    case unix(path: String)
+    case tcp(host: String, port: UInt16)
+
+    /// - Throws: `ReactorError.badAddress` when `text` is none.
+    public init(_ text: String) throws(ReactorError) {
+        if text.hasPrefix("unix:"), text.utf8.count > 5 {
+            self = .unix(path: String(text.dropFirst(5)))
+            return
+        }
+        guard text.hasPrefix("tcp:") else { throw .badAddress(text) }
+        let rest = text.dropFirst("tcp:".count)
+        guard let colon = rest.lastIndex(of: ":") else { throw .badAddress(text) }
+        let digits = rest[rest.index(after: colon)...]
+        guard digits.allSatisfy({ $0.isASCII && $0.isNumber }), let port = UInt16(digits) else {
+            throw .badAddress(text)
+        }
+        var host = rest[..<colon]
+        if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() }
+        guard !host.isEmpty else { throw .badAddress(text) }
+        self = .tcp(host: String(host), port: port)
+    }
+
+    public var description: String {
+        switch self {
+        case .unix(let path): "unix:\(path)"
+        case .tcp(let host, let port):
+            host.contains(":") ? "tcp:[\(host)]:\(port)" : "tcp:\(host):\(port)"
+        }
+    }
+}
+
+/// Owns a listening socket; a Unix socket's file goes with it.
+public final class Listener: Sendable {
+    /// How many connections may wait to be accepted.
+    private static let backlog: Int32 = 256
+
+    public let descriptor: Int32
+    /// The address as bound: a TCP port of 0 has become a real one.
+    public let address: Address
+
+    /// Listens, replacing the file of a Unix socket at which nobody listens any more.
+    public init(_ address: Address) throws(ReactorError) {
+        switch address {
+        case .unix(let path):
+            self.address = address
+            descriptor = try Self.listen(atPath: path)
+        case .tcp(let host, let port):
+            let (descriptor, port) = try Self.listen(host, port)
+            self.descriptor = descriptor
+            self.address = .tcp(host: host, port: port)
+        }
+    }
+
+    deinit {
+        if case .unix(let path) = address { unsafe unlink(path) }
+        close(descriptor)
+    }
+
+    /// What accepting came to.
+    public enum Acceptance {
+        /// A non-blocking descriptor, which the caller owns.
+        case connection(Int32)
+        /// Nobody waits.
+        case none
+        /// Somebody waits, but the process or system has no descriptor or memory left.
+        case exhausted(errno: Int32)
+    }
+
+    /// Takes the next connection.
+    public func accept() -> Acceptance {
+        let connection = clinux_accept(descriptor)
+        guard connection >= 0 else {
+            switch errno {
+            case EMFILE, ENFILE, ENOBUFS, ENOMEM: return .exhausted(errno: errno)
+            default: return .none
+            }
+        }
+        if case .tcp = address {
+            clinux_set_option(connection, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
+            clinux_set_option(connection, SOL_SOCKET, SO_KEEPALIVE, 1)
+        }
+        return .connection(connection)
+    }
+
+    private static func listen(atPath path: String) throws(ReactorError) -> Int32 {
+        let probe = clinux_socket_stream(AF_UNIX)
+        let answer = unsafe clinux_unix_connect(probe, path)
+        close(probe)
+        guard answer != -2 else { throw .pathTooLong(path) }
+        guard answer != 0 else { throw .addressInUse("unix:\(path)") }
+        var status = stat()
+        if unsafe lstat(path, &status) == 0 {
+            guard status.st_mode & S_IFMT == S_IFSOCK else { throw .notASocket(path) }
+            unsafe unlink(path)
+        }
+        let descriptor = clinux_socket_stream(AF_UNIX)
+        clinux_set_nonblocking(descriptor)
+        let previous = umask(0o077)
+        let bound = unsafe clinux_unix_bind(descriptor, path)
+        umask(previous)
+        guard bound == 0, Glibc.listen(descriptor, backlog) == 0 else {
+            let code = errno
+            close(descriptor)
+            throw .system(call: "listening at \(path)", errno: code)
+        }
+        return descriptor
+    }
+
+    private static func listen(_ host: String, _ port: UInt16) throws(ReactorError)
+        -> (Int32, UInt16)
+    {
+        var hints = unsafe addrinfo()
+        unsafe hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+        unsafe hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV
+        var found: UnsafeMutablePointer<addrinfo>?
+        guard unsafe getaddrinfo(host, String(port), &hints, &found) == 0, let info = unsafe found
+        else {
+            throw .badAddress("tcp:\(host):\(port)")
+        }
+        defer { unsafe freeaddrinfo(info) }
+        let descriptor = clinux_socket_stream(unsafe info.pointee.ai_family)
+        clinux_set_nonblocking(descriptor)
+        clinux_set_option(descriptor, SOL_SOCKET, SO_REUSEADDR, 1)
+        guard unsafe bind(descriptor, info.pointee.ai_addr, info.pointee.ai_addrlen) == 0,
+            Glibc.listen(descriptor, backlog) == 0
+        else {
+            let code = errno
+            close(descriptor)
+            throw code == EADDRINUSE
+                ? .addressInUse("tcp:\(host):\(port)")
+                : .system(call: "listening at tcp:\(host):\(port)", errno: code)
+        }
+        var bound = sockaddr_in6()
+        var size = socklen_t(MemoryLayout<sockaddr_in6>.size)
+        unsafe withUnsafeMutablePointer(to: &bound) { place in
+            unsafe place.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                _ = unsafe getsockname(descriptor, $0, &size)
+            }
+        }
+        // (The port stands at the same place in both families' addresses.)
+        return (descriptor, UInt16(bigEndian: bound.sin6_port))
+    }
+}
