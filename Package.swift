@@ -59,6 +59,10 @@ let package = Package(
         .target(
             name: "Appliance", dependencies: ["RemoteMemory", "CLinux"], swiftSettings: shipped),
         .target(name: "Reactor", dependencies: ["CLinux"], swiftSettings: shipped),
+        .target(
+            name: "Registry",
+            dependencies: ["RemoteMemory", .product(name: "GRDB", package: "GRDB.swift")],
+            swiftSettings: shipped),
         .testTarget(
             name: "RemoteMemoryTests", dependencies: ["RemoteMemory"], swiftSettings: tooling),
         .testTarget(
@@ -79,6 +83,9 @@ let package = Package(
             swiftSettings: tooling + linux),
         .testTarget(
             name: "ResiliencySetTests", dependencies: ["RemoteMemory", "ResiliencySet"],
+            swiftSettings: tooling),
+        .testTarget(
+            name: "RegistryTests", dependencies: ["Registry", "RemoteMemory"],
             swiftSettings: tooling),
     ],
     swiftLanguageModes: [.v6]

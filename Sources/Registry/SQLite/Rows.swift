@@ -1,0 +1,192 @@
+// Records to rows and back.
+//
+// Reading trusts nothing: a column of the wrong type, an identifier that is none, a record that
+// breaks its own invariants, all mean that the file was damaged or edited by hand, and end in
+// `StorageFault.corrupt` rather than in a trap or a guess.
+
+import GRDB
+import RemoteMemory
+
+/// One row, read with the table's name at hand for the complaint.
+private struct Reader {
+    let row: Row
+    let table: String
+
+    func text(_ column: String) throws(StorageProblem) -> String {
+        try required(column, String.fromDatabaseValue)
+    }
+
+    func optionalText(_ column: String) throws(StorageProblem) -> String? {
+        let value: DatabaseValue = row[column]
+        return value.isNull ? nil : try text(column)
+    }
+
+    func integer(_ column: String) throws(StorageProblem) -> Int64 {
+        try required(column, Int64.fromDatabaseValue)
+    }
+
+    /// An integer that counts something, as the unsigned number it is outside SQLite.
+    func count(_ column: String) throws(StorageProblem) -> UInt64 {
+        try required(column) { value in
+            Int64.fromDatabaseValue(value).flatMap { UInt64(exactly: $0) }
+        }
+    }
+
+    func identifier(_ column: String) throws(StorageProblem) -> Identifier {
+        try required(column) { value in String.fromDatabaseValue(value).flatMap { Identifier($0) } }
+    }
+
+    func required<Value>(
+        _ column: String, _ read: (DatabaseValue) -> Value?
+    ) throws(StorageProblem) -> Value {
+        guard let value = read(row[column]) else {
+            throw .unreadable(table: table, column: column)
+        }
+        return value
+    }
+
+    /// `make()`, whose complaint about a record is a complaint about the row here.
+    func record<Record>(
+        _ make: () throws(RegistryError) -> Record
+    ) throws(StorageProblem) -> Record {
+        do {
+            return try make()
+        } catch {
+            throw .unreadable(table: table, column: "record: \(error)")
+        }
+    }
+}
+
+extension ApplianceRecord {
+    init(row: Row) throws(StorageProblem) {
+        let reader = Reader(row: row, table: "appliance")
+        let name = try reader.text("name")
+        let address = try reader.text("address")
+        let failureDomain = try reader.optionalText("failure_domain")
+        self = try reader.record { () throws(RegistryError) in
+            try ApplianceRecord(name: name, address: address, failureDomain: failureDomain)
+        }
+    }
+
+    func insert(into database: Database) throws {
+        try database.execute(
+            sql: "INSERT INTO appliance (name, address, failure_domain) VALUES (?, ?, ?)",
+            arguments: [name, address, failureDomain])
+    }
+}
+
+extension MemberRecord {
+    fileprivate init(row: Row) throws(StorageProblem) {
+        let reader = Reader(row: row, table: "member")
+        self.init(
+            index: try reader.required("position") { value in
+                Int.fromDatabaseValue(value).flatMap { number in
+                    (0..<MemberIndex.limit).contains(number) ? MemberIndex(number) : nil
+                }
+            },
+            state: try reader.required("state") { value in
+                String.fromDatabaseValue(value).flatMap { MemberState(rawValue: $0) }
+            },
+            region: RegionID(try reader.identifier("region")),
+            appliance: try reader.text("appliance"),
+            incarnation: Incarnation(try reader.identifier("incarnation")))
+    }
+
+    fileprivate func insert(into volume: VolumeID, of database: Database) throws {
+        try database.execute(
+            sql: """
+                INSERT INTO member (volume, position, state, region, appliance, incarnation)
+                VALUES (?, ?, ?, ?, ?, ?)
+                """,
+            arguments: [
+                volume.description, index.number, state.rawValue, region.description, appliance,
+                incarnation.description,
+            ])
+    }
+}
+
+extension VolumeRecord {
+    /// The volume of a `row` of its table, with the members it has in `database`.
+    init(row: Row, in database: Database) throws {
+        let reader = Reader(row: row, table: "volume")
+        let id = VolumeID(try reader.identifier("id"))
+        let name = try reader.text("name")
+        let size = ByteCount(try reader.count("size"))
+        let layout = try reader.required("layout") { value in
+            String.fromDatabaseValue(value).flatMap { Layout($0) }
+        }
+        let ordering = try reader.required("ordering") { value in
+            String.fromDatabaseValue(value).flatMap { Ordering(rawValue: $0) }
+        }
+        let epoch = Epoch(try reader.count("epoch"))
+        let owner = try reader.optionalText("owner") == nil ? nil : reader.identifier("owner")
+        let members = try Row.fetchAll(
+            database, sql: "SELECT * FROM member WHERE volume = ? ORDER BY position",
+            arguments: [id.description]
+        ).map { try MemberRecord(row: $0) }
+        self = try reader.record { () throws(RegistryError) in
+            try VolumeRecord(
+                name: name, id: id, size: size, layout: layout, ordering: ordering, epoch: epoch,
+                owner: owner.map { OwnerID($0) }, members: members)
+        }
+    }
+
+    func insert(into database: Database) throws {
+        try database.execute(
+            sql: """
+                INSERT INTO volume (id, name, size, layout, ordering, epoch, owner)
+                VALUES (?, ?, ?, ?, ?, ?, ?)
+                """,
+            arguments: [
+                id.description, name, Int64(size.bytes), layout.description, ordering.rawValue,
+                Int64(epoch.number), owner?.description,
+            ])
+        for member in members { try member.insert(into: id, of: database) }
+    }
+
+    /// Puts this record in the place of the volume's stored one, and `snapshot` beside it.
+    ///
+    /// The few members are all written anew: that is simpler to trust than a difference. They go
+    /// before the snapshot comes, because a region may not be both at any moment.
+    func replace(in database: Database, cutting snapshot: SnapshotRecord?) throws {
+        try database.execute(
+            sql: "UPDATE volume SET epoch = ?, owner = ? WHERE id = ?",
+            arguments: [Int64(epoch.number), owner?.description, id.description])
+        try database.execute(
+            sql: "DELETE FROM member WHERE volume = ?", arguments: [id.description])
+        try snapshot?.insert(into: database)
+        for member in members { try member.insert(into: id, of: database) }
+    }
+}
+
+extension SnapshotRecord {
+    init(row: Row) throws(StorageProblem) {
+        let reader = Reader(row: row, table: "snapshot")
+        let volume = VolumeID(try reader.identifier("volume"))
+        let name = try reader.text("name")
+        let size = ByteCount(try reader.count("size"))
+        let region = RegionID(try reader.identifier("region"))
+        let appliance = try reader.text("appliance")
+        let incarnation = Incarnation(try reader.identifier("incarnation"))
+        let cutAtEpoch = Epoch(try reader.count("cut_at_epoch"))
+        let createdAt = try reader.integer("created_at")
+        self = try reader.record { () throws(RegistryError) in
+            try SnapshotRecord(
+                volume: volume, name: name, size: size, region: region, appliance: appliance,
+                incarnation: incarnation, cutAtEpoch: cutAtEpoch, createdAt: createdAt)
+        }
+    }
+
+    fileprivate func insert(into database: Database) throws {
+        try database.execute(
+            sql: """
+                INSERT INTO snapshot (volume, name, size, region, appliance, incarnation,
+                                      cut_at_epoch, created_at)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                """,
+            arguments: [
+                volume.description, name, Int64(size.bytes), region.description, appliance,
+                incarnation.description, Int64(cutAtEpoch.number), createdAt,
+            ])
+    }
+}

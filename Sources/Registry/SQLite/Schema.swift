@@ -1,0 +1,80 @@
+// The tables. Their constraints repeat the invariants of the records on purpose: a record checks
+// what this process is about to do, a constraint what any process ever did, and the two were written
+// against each other.
+//
+// Identifiers are kept as 32 hexadecimal digits rather than 16 bytes: whoever opens the file by hand
+// has an outage to understand, and a few hundred bytes buy legible rows.
+//
+// A migration that has shipped is never edited. A file with a migration unknown here was written by
+// a newer version and is refused.
+
+import GRDB
+
+enum Schema {
+    static var migrator: DatabaseMigrator {
+        var migrator = DatabaseMigrator()
+        migrator.registerMigration("registry-1") { database in
+            try database.execute(sql: tables)
+            try database.execute(sql: triggers)
+        }
+        return migrator
+    }
+
+    private static let tables = """
+        CREATE TABLE appliance (
+            name TEXT PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 64),
+            address TEXT NOT NULL,
+            failure_domain TEXT
+        ) STRICT, WITHOUT ROWID;
+
+        CREATE TABLE volume (
+            id TEXT PRIMARY KEY CHECK (length(id) = 32),
+            name TEXT NOT NULL UNIQUE CHECK (length(name) BETWEEN 1 AND 64),
+            size INTEGER NOT NULL CHECK (size > 0),
+            layout TEXT NOT NULL CHECK (layout <> ''),
+            ordering TEXT NOT NULL CHECK (ordering IN ('parallel', 'sequential')),
+            epoch INTEGER NOT NULL CHECK (epoch >= 0),
+            owner TEXT CHECK (length(owner) = 32)
+        ) STRICT, WITHOUT ROWID;
+
+        CREATE TABLE member (
+            volume TEXT NOT NULL REFERENCES volume (id) ON DELETE CASCADE,
+            position INTEGER NOT NULL CHECK (position BETWEEN 0 AND 15),
+            state TEXT NOT NULL CHECK (state IN ('active', 'suspect', 'failed', 'rebuilding')),
+            region TEXT NOT NULL UNIQUE CHECK (length(region) = 32),
+            appliance TEXT NOT NULL REFERENCES appliance (name),
+            incarnation TEXT NOT NULL CHECK (length(incarnation) = 32),
+            PRIMARY KEY (volume, position)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX member_appliance ON member (appliance);
+
+        CREATE TABLE snapshot (
+            volume TEXT NOT NULL REFERENCES volume (id),
+            name TEXT NOT NULL CHECK (length(name) BETWEEN 1 AND 64),
+            size INTEGER NOT NULL CHECK (size > 0),
+            region TEXT NOT NULL UNIQUE CHECK (length(region) = 32),
+            appliance TEXT NOT NULL REFERENCES appliance (name),
+            incarnation TEXT NOT NULL CHECK (length(incarnation) = 32),
+            cut_at_epoch INTEGER NOT NULL CHECK (cut_at_epoch >= 0),
+            created_at INTEGER NOT NULL,
+            PRIMARY KEY (volume, name)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX snapshot_appliance ON snapshot (appliance);
+        """
+
+    /// What no column constraint can say: fencing rests on epochs that only grow, and a snapshot on
+    /// a region nobody writes.
+    private static let triggers = """
+        CREATE TRIGGER volume_epoch_grows BEFORE UPDATE ON volume
+        WHEN NEW.epoch <= OLD.epoch
+        BEGIN SELECT RAISE(ABORT, 'the epoch of a volume only grows'); END;
+
+        CREATE TRIGGER member_region_is_no_snapshot BEFORE INSERT ON member
+        WHEN EXISTS (SELECT 1 FROM snapshot WHERE region = NEW.region)
+        BEGIN SELECT RAISE(ABORT, 'the region of a snapshot is no member'); END;
+
+        CREATE TRIGGER snapshot_region_is_no_member BEFORE INSERT ON snapshot
+        WHEN EXISTS (SELECT 1 FROM member WHERE region = NEW.region)
+        BEGIN SELECT RAISE(ABORT, 'the region of a member is no snapshot'); END;
+        """
+}
