@@ -63,6 +63,20 @@ let package = Package(
             name: "Registry",
             dependencies: ["RemoteMemory", .product(name: "GRDB", package: "GRDB.swift")],
             swiftSettings: shipped),
+        .target(
+            name: "Control",
+            dependencies: [
+                "RemoteMemory",
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HummingbirdCore", package: "hummingbird"),
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
+                .product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras"),
+            ], swiftSettings: shipped),
         .testTarget(
             name: "RemoteMemoryTests", dependencies: ["RemoteMemory"], swiftSettings: tooling),
         .testTarget(

@@ -1,0 +1,57 @@
+// The one description of what a client device can be asked to do.
+//
+// The device implements it; `ControlServer` offers an implementation on a Unix socket; and
+// `ControlClient` is another implementation, which asks across that socket. So a command line, a
+// test and an embedding program use the same calls, and a route can neither be forgotten on one
+// side nor differ from the other.
+
+/// A client device, as seen by whoever operates it.
+///
+/// Every call may be made at any time and concurrently with the others. Names are checked by the
+/// device: what is not a name it could have given throws `invalid`, what does not exist `notFound`.
+public protocol ControlledDevice: Sendable {
+    /// Everything there is to show.
+    func status() async throws(ControlError) -> DeviceStatus
+
+    /// All volumes, ordered by name.
+    func volumes() async throws(ControlError) -> [VolumeStatus]
+
+    /// One volume.
+    func volume(named name: String) async throws(ControlError) -> VolumeStatus
+
+    /// Creates a volume and starts to serve it; it can be connected to once this returns.
+    func createVolume(_ creation: VolumeCreation) async throws(ControlError) -> VolumeStatus
+
+    /// Deletes a volume and its contents; `conflict` while clients are connected or snapshots exist.
+    func deleteVolume(named name: String) async throws(ControlError)
+
+    /// All appliances, ordered by name.
+    func appliances() async throws(ControlError) -> [ApplianceStatus]
+
+    /// Makes an appliance's memory available to volumes, now and in the future.
+    func addAppliance(_ addition: ApplianceAddition) async throws(ControlError) -> ApplianceStatus
+
+    /// Forgets an appliance; `conflict` while it holds regions.
+    func removeAppliance(named name: String) async throws(ControlError)
+
+    /// The snapshots of one volume, oldest first.
+    func snapshots(ofVolume volume: String) async throws(ControlError) -> [SnapshotStatus]
+
+    /// Cuts a snapshot; it can be connected to once this returns.
+    func createSnapshot(
+        ofVolume volume: String, _ creation: SnapshotCreation
+    ) async throws(ControlError) -> CreatedSnapshot
+
+    /// Deletes a snapshot and frees its memory; `conflict` while clients are connected to it.
+    func deleteSnapshot(named name: String, ofVolume volume: String) async throws(ControlError)
+
+    /// Starts to rebuild the volume's missing members now, and returns without waiting for it.
+    ///
+    /// How far it is can be seen in `volume(named:)`. A healthy volume is returned as it is.
+    func rebuild(volume: String) async throws(ControlError) -> VolumeStatus
+
+    /// Compares the volume's members with each other, and returns when that is done.
+    ///
+    /// How far it is can be seen in `volume(named:)` meanwhile.
+    func scrub(volume: String) async throws(ControlError) -> ScrubReport
+}

@@ -1,0 +1,155 @@
+// What a client device says about a volume: its redundancy, its members, its work.
+
+public import RemoteMemory
+
+/// What a volume can do at present.
+public enum VolumeHealth: String, Hashable, Sendable, Codable, CaseIterable {
+    /// Every member of the layout is there.
+    case healthy
+    /// Serves, with less redundancy than its layout promises, and nothing is being done about it.
+    case degraded
+    /// Serves, with less redundancy than its layout promises, which is being restored.
+    case rebuilding
+    /// Holds its I/O back: fewer members than the layout needs can be reached.
+    case waiting
+    /// The contents are gone: more members lost their memory than the layout can spare.
+    case lost
+}
+
+/// One volume.
+public struct VolumeStatus: Hashable, Sendable, Codable {
+    public var name: String
+    public var id: VolumeID
+    public var sizeBytes: ByteCount
+    public var layout: Layout
+    public var ordering: Ordering
+    public var epoch: Epoch
+    public var health: VolumeHealth
+    /// Where NBD clients find it.
+    public var uri: String
+    /// NBD connections at present.
+    public var connections: Int
+    /// Ordered by index.
+    public var members: [MemberStatus]
+    /// Oldest first.
+    public var snapshots: [SnapshotStatus]
+    public var counters: VolumeCounters
+    /// How far a scrub is; nil when none is running.
+    public var scrub: ScrubProgress?
+
+    public init(
+        name: String, id: VolumeID, sizeBytes: ByteCount, layout: Layout, ordering: Ordering,
+        epoch: Epoch, health: VolumeHealth, uri: String, connections: Int,
+        members: [MemberStatus], snapshots: [SnapshotStatus], counters: VolumeCounters,
+        scrub: ScrubProgress? = nil
+    ) {
+        self.name = name
+        self.id = id
+        self.sizeBytes = sizeBytes
+        self.layout = layout
+        self.ordering = ordering
+        self.epoch = epoch
+        self.health = health
+        self.uri = uri
+        self.connections = connections
+        self.members = members
+        self.snapshots = snapshots
+        self.counters = counters
+        self.scrub = scrub
+    }
+}
+
+/// One member of a volume.
+public struct MemberStatus: Hashable, Sendable, Codable {
+    public var index: MemberIndex
+    /// The name of the appliance that holds its region.
+    public var appliance: String
+    public var region: RegionID
+    public var state: MemberState
+    /// How far its rebuild is; nil unless it is rebuilding.
+    public var rebuild: RebuildProgress?
+
+    public init(
+        index: MemberIndex, appliance: String, region: RegionID, state: MemberState,
+        rebuild: RebuildProgress? = nil
+    ) {
+        self.index = index
+        self.appliance = appliance
+        self.region = region
+        self.state = state
+        self.rebuild = rebuild
+    }
+}
+
+/// How far a piece of work on a volume's data is.
+public struct RebuildProgress: Hashable, Sendable, Codable {
+    public var doneBytes: ByteCount
+    /// Everything there is to do; for a partial rebuild less than the volume's size.
+    public var totalBytes: ByteCount
+    /// What was done in the last second, smoothed.
+    public var bytesPerSecond: ByteCount
+    /// An estimate; nil while there is nothing to base one on.
+    public var secondsLeft: Double?
+
+    public init(
+        doneBytes: ByteCount, totalBytes: ByteCount, bytesPerSecond: ByteCount,
+        secondsLeft: Double? = nil
+    ) {
+        self.doneBytes = doneBytes
+        self.totalBytes = totalBytes
+        self.bytesPerSecond = bytesPerSecond
+        self.secondsLeft = secondsLeft
+    }
+}
+
+/// How far a scrub is: measured as a rebuild is.
+public typealias ScrubProgress = RebuildProgress
+
+/// What a volume did since its client device started.
+public struct VolumeCounters: Hashable, Sendable, Codable {
+    /// Completed requests, of clients only: rebuild and scrub are not counted.
+    public var reads: UInt64
+    public var writes: UInt64
+    public var flushes: UInt64
+    public var discards: UInt64
+    public var readBytes: ByteCount
+    public var writtenBytes: ByteCount
+    /// Requests answered with an error of any kind.
+    public var errors: UInt64
+
+    public init(
+        reads: UInt64 = 0, writes: UInt64 = 0, flushes: UInt64 = 0, discards: UInt64 = 0,
+        readBytes: ByteCount = .zero, writtenBytes: ByteCount = .zero, errors: UInt64 = 0
+    ) {
+        self.reads = reads
+        self.writes = writes
+        self.flushes = flushes
+        self.discards = discards
+        self.readBytes = readBytes
+        self.writtenBytes = writtenBytes
+        self.errors = errors
+    }
+}
+
+/// What a scrub found.
+public struct ScrubReport: Hashable, Sendable, Codable {
+    public var volume: String
+    public var membersCompared: Int
+    /// How much of the volume was compared on each of them.
+    public var comparedBytes: ByteCount
+    /// Extents on which the members disagree: 0 unless something is broken.
+    public var mismatchedExtents: UInt64
+    /// Where the first of them starts.
+    public var firstMismatchOffset: ByteOffset?
+
+    public init(
+        volume: String, membersCompared: Int, comparedBytes: ByteCount, mismatchedExtents: UInt64,
+        firstMismatchOffset: ByteOffset? = nil
+    ) {
+        self.volume = volume
+        self.membersCompared = membersCompared
+        self.comparedBytes = comparedBytes
+        self.mismatchedExtents = mismatchedExtents
+        self.firstMismatchOffset = firstMismatchOffset
+    }
+}
