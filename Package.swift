@@ -60,6 +60,14 @@ let package = Package(
             name: "Appliance", dependencies: ["RemoteMemory", "CLinux"], swiftSettings: shipped),
         .target(name: "Reactor", dependencies: ["CLinux"], swiftSettings: shipped),
         .target(
+            name: "ClientDevice",
+            dependencies: [
+                "Appliance", "BlockServer", "CLinux", "Control", "NBDProtocol", "Reactor",
+                "Registry",
+                "RemoteMemory", "ResiliencySet", "SharedMemoryTransport",
+                .product(name: "Logging", package: "swift-log"),
+            ], swiftSettings: shipped + dataPath),
+        .target(
             name: "Registry",
             dependencies: ["RemoteMemory", .product(name: "GRDB", package: "GRDB.swift")],
             swiftSettings: shipped),
@@ -96,8 +104,20 @@ let package = Package(
             name: "ReactorTests", dependencies: ["CLinux", "Reactor"],
             swiftSettings: tooling + linux),
         .testTarget(
+            name: "ClientDeviceTests", dependencies: ["ClientDevice", "RemoteMemory"],
+            swiftSettings: tooling + linux),
+        .testTarget(
             name: "ResiliencySetTests", dependencies: ["RemoteMemory", "ResiliencySet"],
             swiftSettings: tooling),
+        // Counts allocations; only for tests, as it stands in front of malloc.
+        .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
+        .testTarget(
+            name: "AllocationTests",
+            dependencies: [
+                "Appliance", "CAllocationCounter", "ClientDevice", "NBDProtocol", "Reactor",
+                "RemoteMemory", "SharedMemoryTransport",
+                .product(name: "Logging", package: "swift-log"),
+            ], swiftSettings: tooling + linux),
         .testTarget(
             name: "RegistryTests", dependencies: ["Registry", "RemoteMemory"],
             swiftSettings: tooling),

@@ -1,0 +1,154 @@
+// The client device: the process that issues multi-writes. This actor is its control side, on a thread of
+// its own, where waiting for the registry or an appliance delays nobody's I/O.
+//
+//     commands ──▶ ClientDevice ──▶ Registry (who is a member of what, since which epoch)
+//                    │      │  └──▶ Appliances (memory: allocate, open, free)
+//                    │      └─────▶ FrontDoor (which exports there are)
+//                    └────────────▶ DataThread (volumes: engine, regions, connections)
+//
+//   Membership/   takeover, recording what engines decide, replacing lost members
+//   Operations/   what an operator asks for: volumes, snapshots, appliances, status
+
+import Appliance
+import Control
+import Glibc
+package import Logging
+package import Reactor
+import Registry
+import RemoteMemory
+
+/// How a client device is set up.
+package struct DeviceConfiguration: Sendable {
+    /// Where the registry and sockets are.
+    package var directory: String
+    package var listeners: [Listener]
+    /// Touch all memory of new volumes before they are served.
+    package var populate: Bool
+    package var version: String
+    /// How long requests wait below the minimum of members, in nanoseconds.
+    package var patience: UInt64 = 30_000_000_000
+
+    package init(directory: String, listeners: [Listener], populate: Bool, version: String) {
+        self.directory = directory
+        self.listeners = listeners
+        self.populate = populate
+        self.version = version
+    }
+}
+
+/// The control side of a client device.
+package actor ClientDevice: EventHandler {
+    package nonisolated let loop: EventLoop
+    package nonisolated var unownedExecutor: UnownedSerialExecutor {
+        unsafe loop.asUnownedSerialExecutor()
+    }
+
+    /// How often appliances and memberships are looked after, in milliseconds.
+    private static let housekeepingInterval = 200
+
+    let configuration: DeviceConfiguration
+    let log: Logger
+    let registry: SQLiteRegistry
+    let owner = OwnerID(.random())
+    let startedAt: Int64
+    let frontDoor: FrontDoor
+    let threads: [DataThread]
+    var appliances: [String: ApplianceHandle] = [:]
+    var volumes: [VolumeID: ManagedVolume] = [:]
+    private var housekeeping: Task<Void, Never>?
+
+    /// Opens the registry; nothing is served yet.
+    package init(_ configuration: DeviceConfiguration, log: Logger) throws {
+        self.configuration = configuration
+        self.log = log
+        startedAt = Self.now
+        registry = try SQLiteRegistry(path: configuration.directory + "/registry.sqlite")
+        loop = try EventLoop(name: "control")
+        frontDoor = try FrontDoor(listeners: configuration.listeners, log: log)
+        let count = max(1, min(4, sysconf(Int32(_SC_NPROCESSORS_ONLN)) - 1))
+        threads = try (0..<count).map { try DataThread(name: "data-\($0)", log: log) }
+    }
+
+    /// Takes over every volume of the registry and starts to serve.
+    package func start() async throws {
+        frontDoor.start()
+        for thread in threads { thread.start() }
+        for record in try registry.appliances() {
+            appliances[record.name] = ApplianceHandle(record: record)
+        }
+        for name in appliances.keys.sorted() { await connect(name) }
+        for record in try registry.volumes() {
+            volumes[record.id] = ManagedVolume(record: record, thread: leastLoadedThread)
+            await takeOver(record.id)
+        }
+        await publish()
+        try await frontDoor.open()
+        housekeeping = Task { [weak self] in
+            while !Task.isCancelled {
+                try? await Task.sleep(for: .milliseconds(Self.housekeepingInterval))
+                await self?.keepHouse()
+            }
+        }
+    }
+
+    /// Starts the control thread; to be called once, before anything else.
+    package nonisolated func startThread() { loop.start(self) }
+
+    /// Takes no more requests, answers those in flight, closes; gives up after ten seconds.
+    package func stop() async {
+        housekeeping?.cancel()
+        await frontDoor.close()
+        for thread in threads {
+            for _ in 0..<1000 {
+                if await thread.drain() { break }
+                try? await Task.sleep(for: .milliseconds(10))
+            }
+        }
+    }
+
+    var leastLoadedThread: DataThread {
+        var counts = threads.map { _ in 0 }
+        for volume in volumes.values {
+            for (index, thread) in threads.enumerated() where thread === volume.thread {
+                counts[index] += 1
+            }
+        }
+        let least = counts.min() ?? 0
+        return threads[counts.firstIndex(of: least) ?? 0]
+    }
+
+    /// Looks after what changes by itself: appliances that come back, members that are missing.
+    func keepHouse() async {
+        for name in appliances.keys.sorted() { await connect(name) }
+        for id in volumes.keys {
+            await takeOverIfWaiting(id)
+            await replaceMissingMembers(of: id)
+            await sampleRebuilds(of: id)
+            if await openSnapshots(of: id) { await publish() }
+        }
+    }
+
+    // MARK: Events: an appliance's connection hangs up
+
+    package nonisolated func ready(_ token: UInt64, _ readiness: Readiness) {
+        assumeIsolated { $0.hungUp(Int32(truncatingIfNeeded: token)) }
+    }
+
+    package nonisolated func turnEnded() -> Rest { .untilWoken }
+
+    private func hungUp(_ descriptor: Int32) {
+        guard
+            let name = appliances.first(where: { $0.value.connection?.descriptor == descriptor })?
+                .key
+        else { return loop.unwatch(descriptor) }
+        disconnect(name)
+        Task { await connect(name) }
+    }
+
+    /// The wall clock, in milliseconds since 1970.
+    static var now: Int64 {
+        var time = timespec()
+        unsafe clock_gettime(CLOCK_REALTIME, &time)
+        return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
+    }
+}

@@ -1,0 +1,273 @@
+// One client connection in its transmission phase: receive all, handle all, send all.
+//
+//     recv ──▶ request ─ request ─ request ──▶ Volume.submit ──▶ replies ──▶ sendmsg
+//
+// One receive takes every request that is pending, each runs to completion, and one send carries all the
+// replies: three system calls a batch, whatever its size.
+
+import BlockServer
+import CLinux
+import Glibc
+import NBDProtocol
+import Reactor
+import RemoteMemory
+import ResiliencySet
+import SharedMemoryTransport
+
+/// What a connection's requests are carried out on.
+enum ConnectionTarget {
+    case volume(Volume)
+    case snapshot(Snapshot)
+}
+
+/// A snapshot being served; its memory never changes.
+final class Snapshot {
+    let name: String
+    let size: ByteCount
+    let region: MappedRegion
+    var allocation: AllocationMap
+
+    init(name: String, size: ByteCount, region: MappedRegion) {
+        self.name = name
+        self.size = size
+        self.region = region
+        allocation = AllocationMap(deviceSize: size)
+    }
+}
+
+/// The transmission phase of one connection; lives on its target's data thread.
+final class Connection {
+    /// What the caller is to do after a turn.
+    enum Verdict: Equatable {
+        case goesOn
+        /// Nothing is left of it.
+        case closed(CloseReason)
+    }
+
+    /// How much the kernel may hold of what was sent and not yet received, in bytes.
+    private static let sendBuffer: Int32 = 1 << 20
+
+    let descriptor: Int32
+    let target: ConnectionTarget
+    private let size: UInt64
+    private let isReadOnly: Bool
+    private var input = ReceiveBuffer()
+    private var replies = ReplyQueue()
+    private var unanswered = 0
+    /// Why no more requests are taken: the client left, or sent what makes no sense.
+    private var leaving: CloseReason?
+    /// The socket did not take all of the last send.
+    private(set) var isBlocked = false
+    /// Requests are waiting in the buffer for room elsewhere.
+    private(set) var isStalled = false
+    private var isInTurn = false
+
+    init(descriptor: Int32, target: ConnectionTarget, received: [UInt8]) {
+        self.descriptor = descriptor
+        self.target = target
+        switch target {
+        case .volume(let volume):
+            size = volume.size.bytes
+            isReadOnly = false
+        case .snapshot(let snapshot):
+            size = snapshot.size.bytes
+            isReadOnly = true
+        }
+        if !received.isEmpty { input.append(received) }
+        // Large reads fill the usual 208 KiB at once, and each refill costs a wake-up on both sides.
+        // (Beyond the system's limit for the privileged; up to it for everybody.)
+        if clinux_set_option(descriptor, SOL_SOCKET, SO_SNDBUFFORCE, Self.sendBuffer) != 0 {
+            clinux_set_option(descriptor, SOL_SOCKET, SO_SNDBUF, Self.sendBuffer)
+        }
+    }
+
+    deinit { close(descriptor) }
+
+    /// A reply came outside of this connection's turn.
+    var wantsSending: Bool { !isInTurn }
+
+    /// What to watch the socket for.
+    var interest: Readiness {
+        var interest: Readiness = []
+        if leaving == nil, !isStalled, !isBlocked { interest.insert(.readable) }
+        if isBlocked { interest.insert(.writable) }
+        return interest
+    }
+
+    // MARK: Turns
+
+    /// The socket is readable: takes and handles what there is.
+    func receive() -> Verdict {
+        guard leaving == nil, !isBlocked else { return send() }
+        isInTurn = true
+        let needed = neededForNextRequest
+        if input.makeRoom(for: needed) {
+            let count = input.receive(from: descriptor)
+            if count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR) {
+                leaving = .disconnected
+            }
+        }
+        handleRequests()
+        isInTurn = false
+        return send()
+    }
+
+    /// Room elsewhere may have become free: handles what waits in the buffer.
+    func resume() -> Verdict {
+        isInTurn = true
+        handleRequests()
+        isInTurn = false
+        return send()
+    }
+
+    /// Sends what is queued.
+    func send() -> Verdict {
+        if !replies.isEmpty {
+            switch replies.send(to: descriptor) {
+            case .all:
+                isBlocked = false
+                if isStalled, leaving == nil {
+                    isInTurn = true
+                    handleRequests()
+                    isInTurn = false
+                    if !replies.isEmpty { isBlocked = true }
+                }
+            case .blocked: isBlocked = true
+            case .broken:
+                leaving = .disconnected
+                replies.abandon()
+                isBlocked = false
+            }
+        }
+        guard let leaving, unanswered == 0, replies.isEmpty else { return .goesOn }
+        return .closed(leaving)
+    }
+
+    /// Takes no more requests; closes when the last is answered.
+    func leave(_ reason: CloseReason) -> Verdict {
+        if leaving == nil { leaving = reason }
+        return send()
+    }
+
+    private var neededForNextRequest: Int {
+        guard input.unreadCount >= Wire.requestHeaderSize else { return Wire.requestHeaderSize }
+        let header = unsafe RequestHeader(RawSpan(_unsafeBytes: input.unread))
+        return Wire.requestHeaderSize + header.payloadSize
+    }
+
+    // MARK: Requests
+
+    private func handleRequests() {
+        isStalled = false
+        while leaving == nil, input.unreadCount >= Wire.requestHeaderSize {
+            let header = unsafe RequestHeader(RawSpan(_unsafeBytes: input.unread))
+            if let fault = RequestRules.frameFault(header) {
+                leaving = fault
+                return
+            }
+            guard input.unreadCount >= Wire.requestHeaderSize + header.payloadSize else { return }
+            guard replies.hasRoom, targetHasRoom else {
+                isStalled = true
+                return
+            }
+            handle(header)
+            if replies.isWorthSending, !isBlocked { sendSome() }
+        }
+    }
+
+    /// Sends what is queued while more requests are waiting to be handled.
+    private func sendSome() {
+        switch replies.send(to: descriptor) {
+        case .all: break
+        case .blocked: isBlocked = true
+        case .broken: leaving = .disconnected
+        }
+    }
+
+    private var targetHasRoom: Bool {
+        switch target {
+        case .volume(let volume): volume.hasRoom
+        case .snapshot: true
+        }
+    }
+
+    @inline(__always)
+    private func handle(_ header: RequestHeader) {
+        let payload = unsafe input.unread.baseAddress.unsafelyUnwrapped + Wire.requestHeaderSize
+        let range = ByteRange(
+            start: ByteOffset(header.offset), count: ByteCount(UInt64(header.length)))
+        input.consume(Wire.requestHeaderSize + header.payloadSize)
+        switch RequestRules.verdict(header, size: size, isReadOnly: isReadOnly) {
+        case .read: unsafe submit(.read, range, nil, header.cookie)
+        case .write: unsafe submit(.write, range, payload, header.cookie)
+        case .zero(let keepAllocated):
+            unsafe submit(keepAllocated ? .zero : .discard, range, nil, header.cookie)
+        case .acknowledge:
+            if header.type == CommandType.flush, case .volume(let volume) = target {
+                volume.counters.flushes += 1
+            }
+            replies.append(.none, cookie: header.cookie)
+        case .refuse(let error):
+            if case .volume(let volume) = target { volume.counters.errors += 1 }
+            replies.append(error, cookie: header.cookie)
+        case .disconnect: leaving = .disconnected
+        }
+    }
+
+    @inline(__always)
+    private func submit(
+        _ kind: RequestKind, _ range: ByteRange, _ payload: UnsafeRawPointer?,
+        _ cookie: UInt64
+    ) {
+        switch target {
+        case .volume(let volume):
+            unanswered += 1
+            if unsafe payload != nil { input.hold() }
+            unsafe volume.submit(kind, range, payload: payload, cookie: cookie, from: self)
+        case .snapshot(let snapshot):
+            replies.append(.none, cookie: cookie)
+            appendData(range, of: snapshot.region.view, &snapshot.allocation)
+        }
+    }
+
+    // MARK: Replies
+
+    /// Answers a request that was submitted; the data of a read follows with `appendData`.
+    @inline(__always)
+    func answer(_ error: ErrorNumber, cookie: UInt64, releasing payload: Bool) {
+        unanswered -= 1
+        if payload { input.release() }
+        replies.append(error, cookie: cookie)
+    }
+
+    /// Queues a range of a region: what is allocated from its memory, the rest as zeroes.
+    ///
+    /// (Loading from what is not allocated would allocate it.)
+    @inline(__always)
+    func appendData(_ range: ByteRange, of view: RegionView, _ allocation: inout AllocationMap) {
+        var rest = range
+        var pieces = ReplyQueue.largestReply - 2
+        while !rest.isEmpty {
+            var (count, isAllocated) = allocation.firstRun(of: rest, in: view)
+            pieces -= 1
+            if pieces == 0 {
+                count = rest.count
+                isAllocated = true
+            }
+            if isAllocated {
+                unsafe replies.append(
+                    region: UnsafeRawPointer(
+                        view.bytes(ByteRange(start: rest.start, count: count))),
+                    count: Int(count.bytes))
+            } else {
+                replies.append(zeroes: Int(count.bytes))
+            }
+            rest = ByteRange(start: rest.start + count, count: rest.count - count)
+        }
+    }
+
+    /// Copies what is on its way out of a region that is about to be unmapped.
+    func detach(from region: MappedRegion) {
+        unsafe replies.detach(from: region.bytes)
+    }
+}

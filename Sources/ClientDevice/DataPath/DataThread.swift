@@ -1,0 +1,337 @@
+// The thread that volumes live on: everything between the bytes of a request and the bytes of its reply
+// happens here. The control side reaches it by calling this actor.
+
+import BlockServer
+import CLinux
+package import Logging
+package import Reactor
+package import RemoteMemory
+package import ResiliencySet
+package import SharedMemoryTransport
+
+/// An actor on an event loop's thread, with its volumes, snapshots and their connections.
+package actor DataThread: EventHandler {
+    package nonisolated let loop: EventLoop
+    package nonisolated var unownedExecutor: UnownedSerialExecutor {
+        unsafe loop.asUnownedSerialExecutor()
+    }
+
+    /// How long an idle thread sleeps at most, in milliseconds: the grain of waiting and of idle marks.
+    private static let idleRest: Int32 = 50
+
+    private let log: Logger
+    private var volumes: [VolumeID: Volume] = [:]
+    private var snapshots: [SnapshotKey: Snapshot] = [:]
+    private var connections: [Int32: Connection] = [:]
+    private var stalled: Set<Int32> = []
+    private var watched: [Int32: Readiness] = [:]
+    private var isDraining = false
+
+    package init(name: String, log: Logger) throws(ReactorError) {
+        loop = try EventLoop(name: name, keepsVigil: true)
+        self.log = log
+    }
+
+    package nonisolated func start() { loop.start(self) }
+
+    // MARK: Events
+
+    package nonisolated func ready(_ token: UInt64, _ readiness: Readiness) {
+        typealias Isolated = (isolated DataThread, Int32, Readiness) -> Void
+        typealias Anywhere = (DataThread, Int32, Readiness) -> Void
+        // `assumeIsolated` allocates for what its closure captures. This does what it does, without the
+        // check: the loop calls its handler on its own thread only, which is this actor's executor.
+        let serve: Isolated = { thread, descriptor, readiness in thread.serve(descriptor, readiness)
+        }
+        unsafe unsafeBitCast(serve, to: Anywhere.self)(
+            self, Int32(truncatingIfNeeded: token), readiness)
+    }
+
+    package nonisolated func turnEnded() -> Rest {
+        typealias Isolated = (isolated DataThread) -> Rest
+        typealias Anywhere = (DataThread) -> Rest
+        let finish: Isolated = { $0.finishTurn() }
+        return unsafe unsafeBitCast(finish, to: Anywhere.self)(self)
+    }
+
+    private func serve(_ descriptor: Int32, _ readiness: Readiness) {
+        guard let connection = connections[descriptor] else { return }
+        if readiness.contains(.writable) || connection.isBlocked {
+            settle(connection, connection.send())
+        } else {
+            settle(connection, connection.receive())
+        }
+    }
+
+    private func settle(_ connection: Connection, _ verdict: Connection.Verdict) {
+        switch verdict {
+        case .goesOn:
+            let interest = connection.interest
+            if watched[connection.descriptor] ?? [] != interest { watch(connection, interest) }
+            if connection.isStalled { stalled.insert(connection.descriptor) }
+        case .closed(let reason):
+            if reason != .disconnected {
+                log.notice("closing a connection: \(reason)")
+            }
+            loop.unwatch(connection.descriptor)
+            watched[connection.descriptor] = nil
+            stalled.remove(connection.descriptor)
+            connections[connection.descriptor] = nil
+        }
+    }
+
+    private func watch(_ connection: Connection, _ interest: Readiness) {
+        let descriptor = connection.descriptor
+        let wasWatched = watched[descriptor] != nil
+        // A hang-up is reported whether asked for or not, again and again: a connection that only waits
+        // for the engine is not watched at all.
+        guard !interest.isEmpty else {
+            loop.unwatch(descriptor)
+            watched[descriptor] = nil
+            return
+        }
+        watched[descriptor] = interest
+        do throws(ReactorError) {
+            if wasWatched {
+                try loop.rewatch(descriptor, for: interest, token: UInt64(descriptor))
+            } else {
+                try loop.watch(descriptor, for: interest, token: UInt64(descriptor))
+            }
+        } catch {
+            log.error("a connection cannot be watched: \(error)")
+        }
+    }
+
+    private func finishTurn() -> Rest {
+        let now = clinux_monotonic_nanoseconds()
+        var isBusy = false
+        for volume in volumes.values {
+            if volume.advance(now: now) { isBusy = true }
+            for connection in volume.takeUnsent() { settle(connection, connection.send()) }
+        }
+        if !stalled.isEmpty {
+            let waiting = stalled
+            stalled.removeAll(keepingCapacity: true)
+            for descriptor in waiting {
+                guard let connection = connections[descriptor] else { continue }
+                settle(connection, connection.resume())
+            }
+        }
+        if isBusy { return .none }
+        return volumes.isEmpty ? .untilWoken : .atMost(Self.idleRest)
+    }
+
+    // MARK: Connections
+
+    /// Takes over a connection whose handshake is done; closes it when its export is gone.
+    package func adopt(_ descriptor: Int32, export: String, received: [UInt8]) {
+        let target: ConnectionTarget
+        if let volume = volumes.values.first(where: { $0.name == export }) {
+            target = .volume(volume)
+        } else if let snapshot = snapshots.values.first(where: { $0.name == export }) {
+            target = .snapshot(snapshot)
+        } else {
+            close(descriptor)
+            return
+        }
+        let connection = Connection(descriptor: descriptor, target: target, received: received)
+        guard !isDraining else { return }
+        connections[descriptor] = connection
+        do throws(ReactorError) {
+            try loop.watch(descriptor, for: .readable, token: UInt64(descriptor))
+            watched[descriptor] = .readable
+        } catch {
+            log.error("a connection cannot be watched: \(error)")
+            connections[descriptor] = nil
+            return
+        }
+        if !received.isEmpty { settle(connection, connection.resume()) }
+    }
+
+    /// Takes no more requests, answers those that are in flight, and closes all connections.
+    ///
+    /// Returns false when some are still unanswered: call again.
+    package func drain() -> Bool {
+        isDraining = true
+        for connection in Array(connections.values) {
+            settle(connection, connection.leave(.disconnected))
+        }
+        guard connections.isEmpty else { return false }
+        for volume in volumes.values { volume.settle() }
+        return true
+    }
+
+    private func connections(of volume: Volume) -> [Connection] {
+        connections.values.filter {
+            if case .volume(let other) = $0.target { other === volume } else { false }
+        }
+    }
+
+    private func closeConnections(_ affected: [Connection]) {
+        for connection in affected {
+            switch connection.leave(.disconnected) {
+            case .closed: settle(connection, .closed(.disconnected))
+            case .goesOn:
+                // Whoever does not even take its replies gets none.
+                settle(connection, .closed(.disconnected))
+            }
+        }
+    }
+
+    // MARK: Volumes
+
+    /// Takes charge of a volume: repairs what its previous owner left half-done, then serves it.
+    ///
+    /// Returns how many bytes had to be settled.
+    package func add(_ setup: VolumeSetup) -> ByteCount {
+        let volume = Volume(
+            id: setup.id, name: setup.name, size: setup.size, ordering: setup.ordering,
+            epoch: setup.epoch, patience: setup.patience, active: setup.active,
+            decisions: setup.decisions)
+        volumes[setup.id] = volume
+        return volume.repair()
+    }
+
+    /// Lets go of a volume: its clients are disconnected, its memory is unmapped.
+    package func remove(_ id: VolumeID) {
+        guard let volume = volumes.removeValue(forKey: id) else { return }
+        volume.fence()
+        closeConnections(connections(of: volume))
+        volume.unmapAll(connections: [])
+    }
+
+    /// Takes the news that a member's appliance died; true when it is kept all the same, since it is the
+    /// last copy and its memory is still mapped here.
+    package func lose(_ member: MemberIndex, of id: VolumeID) -> Bool {
+        volumes[id]?.lose(member) ?? false
+    }
+
+    package func add(_ region: MappedRegion, as member: MemberIndex, to id: VolumeID, epoch: Epoch)
+    {
+        volumes[id]?.add(region, as: member, epoch: epoch)
+    }
+
+    /// The registry holds a decision of the volume's engine.
+    package func recorded(_ decision: MembershipDecision, of id: VolumeID, epoch: Epoch) {
+        guard let volume = volumes[id] else { return }
+        volume.recorded(decision, epoch: epoch)
+        switch decision {
+        case .fail(let members):
+            for member in members { volume.unmap(member, connections: connections(of: volume)) }
+        case .cut(let member): volume.unmap(member, connections: connections(of: volume))
+        case .promote: break
+        }
+    }
+
+    package func refuseCut(of id: VolumeID) { volumes[id]?.refuseCut() }
+
+    /// Holds the volume's writes until they have drained and the cut is recorded; false when it cannot.
+    package func beginCut(of member: MemberIndex, of id: VolumeID) -> Bool {
+        volumes[id]?.beginCut(of: member) ?? false
+    }
+
+    package func isCutting(_ member: MemberIndex, of id: VolumeID) -> Bool {
+        volumes[id]?.isCutting(member) ?? false
+    }
+
+    /// For how long writes have been held for the cut under way, in nanoseconds.
+    package func heldFor(_ id: VolumeID) -> UInt64 {
+        guard let volume = volumes[id] else { return 0 }
+        return clinux_monotonic_nanoseconds() - volume.heldSince
+    }
+
+    package func fence(_ id: VolumeID) { volumes[id]?.fence() }
+
+    package func report(_ id: VolumeID) -> VolumeReport? {
+        guard let volume = volumes[id] else { return nil }
+        var rebuilds: [MemberIndex: RebuildStanding] = [:]
+        for number in 0..<MemberIndex.limit {
+            let member = MemberIndex(number)
+            if let standing = volume.standing(of: member) { rebuilds[member] = standing }
+        }
+        return VolumeReport(
+            counters: volume.counters, connections: connections(of: volume).count,
+            rebuilds: rebuilds, active: volume.active)
+    }
+
+    package func beginScrub(_ id: VolumeID) -> Bool {
+        guard let volume = volumes[id] else { return false }
+        volume.beginScrub()
+        return true
+    }
+
+    /// How far a scrub has come; nil when the volume is gone.
+    package func scrubStanding(_ id: VolumeID) -> (standing: ScrubStanding, isOver: Bool)? {
+        volumes[id].map { ($0.scrubStanding, !$0.isScrubbing) }
+    }
+
+    // MARK: Snapshots
+
+    package func add(_ region: MappedRegion, as key: SnapshotKey, export: String, size: ByteCount) {
+        snapshots[key] = Snapshot(name: export, size: size, region: region)
+    }
+
+    package func connectionCount(of key: SnapshotKey) -> Int {
+        guard let snapshot = snapshots[key] else { return 0 }
+        return connections(of: snapshot).count
+    }
+
+    private func connections(of snapshot: Snapshot) -> [Connection] {
+        connections.values.filter {
+            if case .snapshot(let other) = $0.target { other === snapshot } else { false }
+        }
+    }
+
+    /// Lets go of a snapshot: its clients are disconnected, its memory is unmapped.
+    package func remove(_ key: SnapshotKey) {
+        guard let snapshot = snapshots.removeValue(forKey: key) else { return }
+        closeConnections(connections(of: snapshot))
+    }
+}
+
+/// What a data thread needs to know of a volume.
+package struct VolumeSetup: Sendable {
+    package var id: VolumeID
+    package var name: String
+    package var size: ByteCount
+    package var ordering: Ordering
+    package var epoch: Epoch
+    /// How long requests wait below the minimum of members, in nanoseconds.
+    package var patience: UInt64
+    package var active: [MemberIndex: MappedRegion]
+    package var decisions: @Sendable (VolumeID, MembershipDecision) -> Void
+
+    package init(
+        id: VolumeID, name: String, size: ByteCount, ordering: Ordering, epoch: Epoch,
+        patience: UInt64, active: [MemberIndex: MappedRegion],
+        decisions: @escaping @Sendable (VolumeID, MembershipDecision) -> Void
+    ) {
+        self.id = id
+        self.name = name
+        self.size = size
+        self.ordering = ordering
+        self.epoch = epoch
+        self.patience = patience
+        self.active = active
+        self.decisions = decisions
+    }
+}
+
+/// What a data thread knows of a volume.
+package struct VolumeReport: Sendable {
+    package var counters: VolumeCounters
+    package var connections: Int
+    package var rebuilds: [MemberIndex: RebuildStanding]
+    package var active: MemberSet
+}
+
+/// Names a snapshot across volumes.
+package struct SnapshotKey: Hashable, Sendable {
+    package var volume: VolumeID
+    package var name: String
+
+    package init(volume: VolumeID, name: String) {
+        self.volume = volume
+        self.name = name
+    }
+}

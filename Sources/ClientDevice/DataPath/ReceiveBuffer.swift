@@ -1,0 +1,110 @@
+// Where requests arrive: as many as there are, with one receive, and stay until they are answered.
+//
+//     ┌────────────────────────────────────────────────┐
+//     │ done │ held payloads │ unread requests │ room  │
+//     └──────┴───────────────┴─────────────────┴───────┘
+//                            start             end
+//
+// A payload is used where it arrived. As long as any is held nothing moves; when all is read and none is
+// held the buffer starts over at its first byte, so that a steady load lives in the same few warm pages.
+
+import CLinux
+import Glibc
+
+/// The receive buffer of one connection.
+@safe
+struct ReceiveBuffer: ~Copyable {
+    /// Fits several of the kernel client's largest requests; a larger one makes the buffer grow.
+    static let usualCapacity = 1 << 20
+    /// The most that is received at once, so that what was received is still in the cache when it is
+    /// handled, and no connection keeps the others waiting.
+    static let largestReceive = 256 << 10
+
+    private var base: UnsafeMutableRawPointer
+    private var capacity: Int
+    private var start = 0
+    private var end = 0
+    /// How many payloads in here belong to requests that are not answered.
+    private(set) var held = 0
+
+    init() {
+        capacity = Self.usualCapacity
+        unsafe base = Self.reserve(Self.usualCapacity)
+    }
+
+    deinit { unsafe munmap(base, capacity) }
+
+    var unreadCount: Int { end - start }
+
+    /// What was received and not yet consumed.
+    var unread: UnsafeRawBufferPointer {
+        unsafe UnsafeRawBufferPointer(start: base + start, count: end - start)
+    }
+
+    /// Passes over the first `count` unread bytes.
+    mutating func consume(_ count: Int) {
+        precondition(count <= unreadCount, "only what was received is consumed")
+        start += count
+    }
+
+    mutating func hold() { held += 1 }
+
+    mutating func release() {
+        precondition(held > 0, "a payload is released once")
+        held -= 1
+    }
+
+    /// Makes place for the rest of a request of `needed` bytes; false when held payloads are in the way.
+    mutating func makeRoom(for needed: Int) -> Bool {
+        if held == 0 {
+            if start == end {
+                start = 0
+                end = 0
+                if capacity > Self.usualCapacity, needed <= Self.usualCapacity {
+                    resize(Self.usualCapacity)
+                }
+            } else if needed > capacity - start {
+                unsafe memmove(base, base + start, end - start)
+                end -= start
+                start = 0
+            }
+            if needed > capacity { resize(needed) }
+        }
+        return end < capacity && (needed <= capacity - start || held == 0)
+    }
+
+    /// Receives what there is, up to a bound; as `recv` returns.
+    mutating func receive(from descriptor: Int32) -> Int {
+        let room = min(capacity - end, Self.largestReceive)
+        let count = unsafe recv(descriptor, base + end, room, 0)
+        if count > 0 { end += count }
+        return count
+    }
+
+    /// Puts bytes that were received elsewhere behind what is here.
+    mutating func append(_ bytes: [UInt8]) {
+        if bytes.count > capacity - end { resize(end + bytes.count) }
+        for byte in bytes {
+            unsafe base.storeBytes(of: byte, toByteOffset: end, as: UInt8.self)
+            end += 1
+        }
+    }
+
+    private mutating func resize(_ wanted: Int) {
+        let size = (wanted + 4095) & ~4095
+        let place = unsafe Self.reserve(size)
+        unsafe memcpy(place, base, min(end, size))
+        unsafe munmap(base, capacity)
+        unsafe base = place
+        capacity = size
+    }
+
+    private static func reserve(_ size: Int) -> UnsafeMutableRawPointer {
+        let place = unsafe mmap(
+            nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+        guard let place = unsafe place, unsafe place != MAP_FAILED else {
+            preconditionFailure("no address space for a buffer of \(size) bytes")
+        }
+        return unsafe place
+    }
+}

@@ -1,0 +1,187 @@
+// Replies on their way out: headers here, data where it is, sent together with as few calls as possible.
+//
+//     iovec:  │ header │ header │ data ─┐ │ header │ …          sent ──▶ head … tail ◀── queued
+//                                       └──▶ region memory
+//
+// Read data is sent from the region itself. A send that is cut short in the middle of a block must not
+// take the block's rest from the region later, when a newer write may have changed it: the rest of that
+// one block is put aside at once, so a block on the wire is old or new, never both (G2).
+
+import CLinux
+import Glibc
+import NBDProtocol
+
+/// The replies of one connection that have not been sent.
+@safe
+struct ReplyQueue: ~Copyable {
+    /// How many pieces fit; a piece is a header or a run of data.
+    static let capacity = 1024
+    /// The most pieces that one reply takes.
+    static let largestReply = 66
+    /// Enough to be sent before the rest of a batch is handled: the client can go on with it meanwhile.
+    private static let worthSending = (pieces: 16, bytes: 64 << 10)
+    /// The most data that waits to be sent, in bytes: beyond it the client is not received from.
+    static let mostBytes = 64 << 20
+    private static let block = 4096
+
+    private enum Kind: UInt8 { case header, region, zeroes, aside, owned }
+
+    private let pieces: UnsafeMutablePointer<iovec>
+    private let kinds: UnsafeMutablePointer<Kind>
+    private let headers: UnsafeMutablePointer<SimpleReply>
+    /// Memory to free once a piece of kind `owned` was sent.
+    private let origins: UnsafeMutablePointer<UnsafeMutableRawPointer?>
+    private let aside: UnsafeMutableRawPointer
+    private var head = 0
+    private var tail = 0
+    private var bytes = 0
+
+    init() {
+        unsafe pieces = .allocate(capacity: Self.capacity)
+        unsafe kinds = .allocate(capacity: Self.capacity)
+        unsafe headers = .allocate(capacity: Self.capacity)
+        unsafe origins = .allocate(capacity: Self.capacity)
+        unsafe aside = .allocate(byteCount: Self.block, alignment: Self.block)
+    }
+
+    deinit {
+        for index in head..<tail { releaseOwned(index) }
+        unsafe pieces.deallocate()
+        unsafe kinds.deallocate()
+        unsafe headers.deallocate()
+        unsafe origins.deallocate()
+        unsafe aside.deallocate()
+    }
+
+    var isEmpty: Bool { head == tail }
+    /// Whether another reply of any kind fits.
+    var hasRoom: Bool { tail + Self.largestReply <= Self.capacity && bytes < Self.mostBytes }
+
+    /// Whether it pays to send what there is, rather than wait for more.
+    var isWorthSending: Bool {
+        tail - head >= Self.worthSending.pieces || bytes >= Self.worthSending.bytes
+    }
+
+    @inline(__always)
+    mutating func append(_ error: ErrorNumber, cookie: UInt64) {
+        unsafe headers[tail] = SimpleReply(error, cookie: cookie)
+        unsafe push(headers + tail, Wire.simpleReplySize, .header)
+    }
+
+    /// Adds data that stays in region memory until it is sent.
+    @inline(__always)
+    mutating func append(region data: UnsafeRawPointer, count: Int) {
+        unsafe push(data, count, .region)
+    }
+
+    /// Adds data of which nothing is allocated.
+    @inline(__always)
+    mutating func append(zeroes count: Int) {
+        unsafe push(Zeroes.bytes, count, .zeroes)
+    }
+
+    @inline(__always)
+    private mutating func push(_ base: UnsafeRawPointer, _ count: Int, _ kind: Kind) {
+        precondition(tail < Self.capacity, "the caller asks hasRoom first")
+        unsafe pieces[tail] = iovec(
+            iov_base: UnsafeMutableRawPointer(mutating: base), iov_len: count)
+        unsafe kinds[tail] = kind
+        tail += 1
+        bytes += count
+    }
+
+    /// What became of a send.
+    enum SendOutcome { case all, blocked, broken }
+
+    /// Sends what is queued, as far as the socket takes it.
+    mutating func send(to descriptor: Int32) -> SendOutcome {
+        while head < tail {
+            var message = unsafe msghdr()
+            unsafe message.msg_iov = pieces + head
+            unsafe message.msg_iovlen = tail - head
+            let sent = unsafe sendmsg(descriptor, &message, Int32(MSG_NOSIGNAL))
+            if sent < 0 {
+                if errno == EINTR { continue }
+                return errno == EAGAIN ? .blocked : .broken
+            }
+            guard sent == bytes else {
+                drop(sent)
+                return .blocked
+            }
+            dropAll()
+        }
+        return .all
+    }
+
+    private mutating func dropAll() {
+        for index in head..<tail { releaseOwned(index) }
+        head = 0
+        tail = 0
+        bytes = 0
+    }
+
+    /// Forgets everything: nobody will receive it.
+    mutating func abandon() { dropAll() }
+
+    /// Forgets the first `count` bytes, and puts the rest of an interrupted block aside.
+    private mutating func drop(_ count: Int) {
+        bytes -= count
+        var rest = count
+        while rest > 0, unsafe rest >= pieces[head].iov_len {
+            unsafe rest -= pieces[head].iov_len
+            releaseOwned(head)
+            head += 1
+        }
+        guard rest > 0 else { return }
+        unsafe pieces[head].iov_base += rest
+        unsafe pieces[head].iov_len -= rest
+        guard unsafe kinds[head] == .region else { return }
+        let place = unsafe UInt(bitPattern: pieces[head].iov_base)
+        let interrupted = min(
+            unsafe pieces[head].iov_len, (Self.block - Int(place % UInt(Self.block))) % Self.block)
+        guard interrupted > 0 else { return }
+        unsafe memcpy(aside, pieces[head].iov_base, interrupted)
+        unsafe pieces[head].iov_base += interrupted
+        unsafe pieces[head].iov_len -= interrupted
+        // Its header was sent before it, so there is a free place in front.
+        head -= 1
+        unsafe pieces[head] = iovec(iov_base: aside, iov_len: interrupted)
+        unsafe kinds[head] = .aside
+    }
+
+    /// Copies what is queued from memory that is about to be unmapped.
+    mutating func detach(from memory: UnsafeRawBufferPointer) {
+        for index in head..<tail where unsafe kinds[index] == .region {
+            guard let base = unsafe pieces[index].iov_base,
+                let first = memory.baseAddress, unsafe UnsafeRawPointer(base) >= first,
+                unsafe UnsafeRawPointer(base) < first + memory.count
+            else { continue }
+            let count = unsafe pieces[index].iov_len
+            let copy = UnsafeMutableRawPointer.allocate(byteCount: count, alignment: 16)
+            unsafe memcpy(copy, base, count)
+            unsafe pieces[index].iov_base = copy
+            unsafe origins[index] = copy
+            unsafe kinds[index] = .owned
+        }
+    }
+
+    @inline(__always)
+    private func releaseOwned(_ index: Int) {
+        if unsafe kinds[index] == .owned { unsafe origins[index]?.deallocate() }
+    }
+}
+
+/// Zeroes to read from, of which no memory is ever used: the kernel maps its one zero page everywhere.
+enum Zeroes {
+    static let count = 32 << 20
+
+    // (Never written to, by construction: the mapping is read-only.)
+    nonisolated(unsafe) static let bytes: UnsafeRawPointer = {
+        let place = unsafe mmap(
+            nil, count, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+        guard let place = unsafe place, unsafe place != MAP_FAILED else {
+            preconditionFailure("no address space for \(count) bytes of zeroes")
+        }
+        return UnsafeRawPointer(place)
+    }()
+}

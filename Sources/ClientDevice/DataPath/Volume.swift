@@ -1,0 +1,319 @@
+// One volume on its thread: drives the engine, and carries out what it asks for in mapped memory.
+//
+//     Connection ──submit──▶ Volume ──▶ ResiliencySet ──perform──▶ RegionView (each member)
+//          ▲                                │
+//          └────────── answer ◀── reply ────┘          record ──▶ the control thread, the registry
+//
+// Accesses to shared memory complete at once, so a request usually runs from its first byte to its reply
+// within one call, on one thread, without a lock, an allocation or a system call.
+
+import BlockServer
+import CLinux
+import NBDProtocol
+import RemoteMemory
+import ResiliencySet
+import SharedMemoryTransport
+
+/// What the control side hears from a volume.
+typealias DecisionSink = @Sendable (VolumeID, MembershipDecision) -> Void
+
+/// What the clients of a volume asked for since it was taken over.
+package struct VolumeCounters: Hashable, Sendable {
+    package var reads = 0
+    package var writes = 0
+    package var flushes = 0
+    package var discards = 0
+    package var readBytes: UInt64 = 0
+    package var writtenBytes: UInt64 = 0
+    package var errors = 0
+}
+
+/// The data side of one volume; lives on its data thread.
+final class Volume {
+    /// Somebody waits for this reply.
+    @safe private struct PendingRequest: BitwiseCopyable {
+        var connection: Unmanaged<Connection>?
+        var cookie: UInt64 = 0
+        var payload: UnsafeRawPointer?
+        var range = ByteRange(start: ByteOffset(0), count: .zero)
+        var kind = RequestKind.read
+        /// The member that a read was carried out on.
+        var source = MemberIndex(0)
+    }
+
+    /// The most requests that wait for their reply; the engine's own limit is a little lower.
+    private static let requestLimit = 256
+
+    let id: VolumeID
+    let name: String
+    let size: ByteCount
+    var counters = VolumeCounters()
+    /// When writes began to be held for a cut, in nanoseconds.
+    private(set) var heldSince: UInt64 = 0
+
+    private var engine: ResiliencySet
+    private let views = FixedArray<RegionView?>(repeating: nil, count: MemberIndex.limit)
+    private var regions: [MemberIndex: MappedRegion] = [:]
+    private var allocation: AllocationMap
+    private let pending = FixedArray<PendingRequest>(
+        repeating: PendingRequest(), count: Volume.requestLimit)
+    private let freeTokens = FixedArray<UInt8>(repeating: 0, count: Volume.requestLimit)
+    private var freeTokenCount = Volume.requestLimit
+    private let scratch = ScratchBuffer()
+    private let decisions: DecisionSink
+    /// Answered outside of their own turn; to be sent at the end of it.
+    private(set) var unsent: [Connection] = []
+    private var nextTick: UInt64 = 0
+
+    /// A volume whose active members are mapped, repaired from what their observers were told.
+    init(
+        id: VolumeID, name: String, size: ByteCount, ordering: Ordering, epoch: Epoch,
+        patience: UInt64, active: [MemberIndex: MappedRegion], decisions: @escaping DecisionSink
+    ) {
+        self.id = id
+        self.name = name
+        self.size = size
+        self.decisions = decisions
+        allocation = AllocationMap(deviceSize: size)
+        engine = ResiliencySet(
+            size: size, ordering: ordering, epoch: epoch, active: MemberSet(active.keys),
+            patience: patience)
+        for token in 0..<Self.requestLimit {
+            freeTokens[token] = UInt8(Self.requestLimit - 1 - token)
+        }
+        for (member, region) in active { map(region, as: member) }
+    }
+
+    /// Finishes what the previous owner left half-done; returns how many bytes had to be settled.
+    func repair() -> ByteCount {
+        for (member, region) in regions {
+            region.view.replayRedo()
+            for slot in 0..<UInt8(RegionLayout.intentSlotCount) {
+                guard let content = region.view.intentSlot(slot) else { continue }
+                engine.foundIntent(content, slot: slot, on: member)
+            }
+        }
+        let settled = engine.repair()
+        drain()
+        return settled
+    }
+
+    private func map(_ region: MappedRegion, as member: MemberIndex) {
+        regions[member] = region
+        views[member.number] = region.view
+    }
+
+    // MARK: Requests
+
+    var hasRoom: Bool { engine.hasRoom && freeTokenCount > 0 }
+
+    /// Takes a valid request of a connection, and carries out all that it sets in motion.
+    @inline(__always)
+    func submit(
+        _ kind: RequestKind, _ range: ByteRange, payload: UnsafeRawPointer?, cookie: UInt64,
+        from connection: Connection
+    ) {
+        freeTokenCount -= 1
+        let token = Int(freeTokens[freeTokenCount])
+        unsafe pending[token] = PendingRequest(
+            connection: Unmanaged.passUnretained(connection), cookie: cookie, payload: payload,
+            range: range, kind: kind)
+        engine.submit(kind, range, token: UInt32(token))
+        drain()
+    }
+
+    private func drain() {
+        while let effect = engine.nextEffect() {
+            switch effect {
+            case .perform(let operation):
+                let outcome = perform(operation)
+                engine.complete(operation.ticket, on: operation.member, outcome)
+            case .reply(let token, let outcome): answer(Int(token), outcome)
+            case .record(let decision): decisions(id, decision)
+            }
+        }
+    }
+
+    @inline(__always)
+    private func answer(_ token: Int, _ outcome: RequestOutcome) {
+        let request = pending[token]
+        freeTokens[freeTokenCount] = UInt8(token)
+        freeTokenCount += 1
+        guard let unmanaged = unsafe request.connection else { return }
+        unsafe unmanaged._withUnsafeGuaranteedRef { connection in
+            let isData = request.kind == .read && outcome == .done
+            count(request.kind, request.range.count.bytes, outcome)
+            unsafe connection.answer(
+                outcome == .done ? .none : .inputOutput, cookie: request.cookie,
+                releasing: request.payload != nil)
+            if isData {
+                appendData(request.range, from: request.source, to: connection)
+            } else if request.kind == .discard, outcome == .done {
+                allocation.remove(request.range)
+            }
+            if connection.wantsSending { unsent.append(connection) }
+        }
+    }
+
+    @inline(__always)
+    private func appendData(_ range: ByteRange, from source: MemberIndex, to connection: Connection)
+    {
+        guard let view = views[source.number] else { return }
+        connection.appendData(range, of: view, &allocation)
+    }
+
+    @inline(__always)
+    private func count(_ kind: RequestKind, _ bytes: UInt64, _ outcome: RequestOutcome) {
+        if outcome == .failed { counters.errors += 1 }
+        switch kind {
+        case .read:
+            counters.reads += 1
+            counters.readBytes += bytes
+        case .write:
+            counters.writes += 1
+            counters.writtenBytes += bytes
+        case .zero, .discard: counters.discards += 1
+        }
+    }
+
+    // MARK: Client-side access
+
+    @inline(__always)
+    private func perform(_ operation: RemoteOperation) -> OperationOutcome {
+        guard let view = views[operation.member.number] else { return .failed }
+        switch operation.action {
+        case .write(let slot, let intent, let token):
+            guard let payload = unsafe pending[Int(token)].payload else { return .failed }
+            allocation.insert(intent.range)
+            if engine.active == MemberSet(operation.member) {
+                unsafe view.writeGuarded(slot: slot, intent, from: payload)
+            } else {
+                unsafe view.write(slot: slot, intent, from: payload)
+            }
+            return .done
+        case .read(_, let token):
+            pending[Int(token)].source = operation.member
+            return .done
+        default: return performRarely(operation, view)
+        }
+    }
+
+    private func performRarely(_ operation: RemoteOperation, _ view: RegionView) -> OperationOutcome
+    {
+        switch operation.action {
+        case .write, .read: return .failed
+        case .zero(let slot, let intent, let step, let keepAllocated, let first, let last):
+            if first { view.announce(slot: slot, intent) }
+            guard view.zero(step, keepAllocated: keepAllocated) else { return .failed }
+            if last { view.land(slot: slot, intent) }
+            return .done
+        case .copy(let range, let source):
+            guard let origin = views[source.number] else { return .failed }
+            return view.copy(range, from: origin) ? .done : .failed
+        case .restore(let slot, let intent, let range, let source, let last):
+            guard let origin = views[source.number] else { return .failed }
+            view.announce(slot: slot, intent)
+            allocation.insert(range)
+            guard view.copy(range, from: origin) else { return .failed }
+            if last { view.land(slot: slot, intent) }
+            return .done
+        case .compare(let range, let reference):
+            guard let other = views[reference.number],
+                let equal = view.equals(range, in: other, using: scratch)
+            else { return .failed }
+            return equal ? .done : .different
+        case .complete(let slot, let sequence):
+            view.complete(slot: slot, sequence: sequence)
+            return .done
+        }
+    }
+
+    // MARK: Turns
+
+    /// Takes the connections that were answered outside of their turn.
+    func takeUnsent() -> [Connection] {
+        defer { unsent.removeAll(keepingCapacity: true) }
+        return unsent
+    }
+
+    /// One step of what goes on beside the I/O; false when there is nothing to do.
+    func advance(now: UInt64) -> Bool {
+        if now >= nextTick {
+            nextTick = now + 50_000_000
+            engine.tick(now)
+            if engine.isQuiet { engine.markCompleted() }
+            drain()
+        }
+        let more = engine.advanceBackground()
+        if more { drain() }
+        return more
+    }
+
+    /// Marks all multi-writes complete, so that the next owner has nothing to repair.
+    func settle() {
+        engine.markCompleted()
+        drain()
+    }
+
+    // MARK: Membership, as the control side decides
+
+    var epoch: Epoch { engine.epoch }
+    var active: MemberSet { engine.active }
+    var isQuiet: Bool { engine.isQuiet }
+
+    func standing(of member: MemberIndex) -> RebuildStanding? { engine.rebuildStanding(of: member) }
+
+    func add(_ region: MappedRegion, as member: MemberIndex, epoch: Epoch) {
+        map(region, as: member)
+        engine.add(member, epoch: epoch)
+        drain()
+    }
+
+    /// Returns whether the member is kept all the same, as the last copy.
+    func lose(_ member: MemberIndex) -> Bool {
+        engine.memberLost(member, isAccessible: true)
+        drain()
+        return engine.isForsaken(member)
+    }
+
+    func recorded(_ decision: MembershipDecision, epoch: Epoch) {
+        engine.recorded(decision, epoch: epoch)
+        drain()
+    }
+
+    func refuseCut() {
+        engine.cutRefused()
+        drain()
+    }
+
+    func beginCut(of member: MemberIndex) -> Bool {
+        heldSince = clinux_monotonic_nanoseconds()
+        guard engine.beginCut(of: member) else { return false }
+        drain()
+        return true
+    }
+
+    func isCutting(_ member: MemberIndex) -> Bool { engine.isCutting(member) }
+
+    /// Lets go of a member's memory; nothing may be on its way out from it.
+    func unmap(_ member: MemberIndex, connections: some Sequence<Connection>) {
+        guard let region = regions.removeValue(forKey: member) else { return }
+        views[member.number] = nil
+        for connection in connections { connection.detach(from: region) }
+    }
+
+    func unmapAll(connections: [Connection]) {
+        for member in Array(regions.keys) { unmap(member, connections: connections) }
+    }
+
+    func fence() {
+        engine.fence()
+        drain()
+    }
+
+    // MARK: Scrub
+
+    func beginScrub() { engine.beginScrub() }
+    var isScrubbing: Bool { engine.isScrubbing }
+    var scrubStanding: ScrubStanding { engine.scrubStanding }
+}

@@ -1,0 +1,61 @@
+// What the control side keeps of a volume.
+
+import Control
+import RemoteMemory
+import Registry
+
+/// A volume, as its client device manages it.
+struct ManagedVolume {
+    enum Phase: Hashable {
+        /// Taken over but not served: members are unreachable, or still held by their previous owner.
+        case waiting
+        case serving
+        /// Every member's memory is gone.
+        case lost
+    }
+
+    /// The cut under way.
+    struct PendingCut {
+        var member: MemberIndex
+        var snapshot: String
+        var createdAt: Int64
+        var finished: CheckedContinuation<UInt64, any Error>
+    }
+
+    /// How fast a member's rebuild goes.
+    struct RebuildSample {
+        var missing: ByteCount
+        var at: ContinuousClock.Instant
+        var bytesPerSecond: Double
+    }
+
+    var record: VolumeRecord
+    let thread: DataThread
+    var phase = Phase.waiting
+    var snapshots: [SnapshotRecord] = []
+    var readySnapshots: Set<String> = []
+    var cut: PendingCut?
+    /// A snapshot is being made: extended, cut, published.
+    var isSnapshotting = false
+    var samples: [MemberIndex: RebuildSample] = [:]
+    var promotions: [MemberIndex: CheckedContinuation<Bool, Never>] = [:]
+    /// Members being added right now, between the registry's change and the engine's.
+    var isReplacing = false
+    /// What last kept a missing member from being replaced; logged when it changes.
+    var obstacle: String?
+    var scrub: ScrubProgress?
+    /// When taking over was last tried in vain, for the log.
+    var hasLoggedWaiting = false
+
+    init(record: VolumeRecord, thread: DataThread) {
+        self.record = record
+        self.thread = thread
+    }
+
+    /// The members that are not failed.
+    var liveMembers: [MemberRecord] {
+        record.members.filter { $0.state == .active || $0.state == .rebuilding }
+    }
+
+    var activeMembers: [MemberRecord] { record.members.filter { $0.state == .active } }
+}

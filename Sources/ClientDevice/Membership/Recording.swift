@@ -1,0 +1,111 @@
+// Making an engine's decisions durable: the registry's answer is what the engine waits for.
+
+import Appliance
+import Glibc
+import Logging
+import Registry
+import RemoteMemory
+import ResiliencySet
+
+extension ClientDevice {
+    /// How long to wait before the registry is asked again: at first, and at most, in milliseconds.
+    private static let retryIntervals = (first: 50, longest: 2000)
+
+    /// Records a decision and tells the engine; tries until the registry holds it, but for a cut.
+    func record(_ decision: MembershipDecision, of id: VolumeID) async {
+        var interval = Self.retryIntervals.first
+        while let volume = volumes[id] {
+            do throws(RegistryError) {
+                let record = try commit(changes(for: decision, of: volume), to: id)
+                await volume.thread.recorded(decision, of: id, epoch: record.epoch)
+                await follow(decision, of: id)
+                return
+            } catch {
+                switch error {
+                case .staleEpoch, .notOwner, .notFound:
+                    log.critical("volume \(volume.record.name) belongs to another owner: \(error)")
+                    await volume.thread.fence(id)
+                    return
+                default:
+                    log.error("volume \(volume.record.name): \(error)")
+                }
+                if case .cut = decision {
+                    await volume.thread.refuseCut(of: id)
+                    finishCut(of: id, .failure(error))
+                    return
+                }
+                try? await Task.sleep(for: .milliseconds(interval))
+                interval = min(interval * 2, Self.retryIntervals.longest)
+            }
+        }
+    }
+
+    /// Makes changes of a volume durable, and returns its record with them.
+    ///
+    /// A registry that reports a failure of its storage may hold the change all the same (the answer was
+    /// lost, not the write): the epoch tells.
+    @discardableResult
+    func commit(_ changes: [MembershipChange], to id: VolumeID) throws(RegistryError)
+        -> VolumeRecord
+    {
+        guard let known = volumes[id]?.record else { throw .notFound(.volume, name: "\(id)") }
+        do throws(RegistryError) {
+            let record = try registry.change(id, changes, owner: owner, expecting: known.epoch)
+            volumes[id]?.record = record
+            return record
+        } catch {
+            guard case .storage = error, let found = try? registry.volume(named: known.name),
+                found.owner == owner, found.epoch == known.epoch.next
+            else { throw error }
+            volumes[id]?.record = found
+            return found
+        }
+    }
+
+    private func changes(
+        for decision: MembershipDecision, of volume: ManagedVolume
+    ) -> [MembershipChange] {
+        switch decision {
+        case .fail(let members): return [.fail(Array(members))]
+        case .promote(let member): return [.promote(member)]
+        case .cut(let member):
+            guard let cut = volume.cut else { return [] }
+            return [
+                .cut(member: member, snapshot: cut.snapshot, at: cut.createdAt, replacement: nil)
+            ]
+        }
+    }
+
+    /// What else follows from a decision that is durable now.
+    private func follow(_ decision: MembershipDecision, of id: VolumeID) async {
+        guard let volume = volumes[id] else { return }
+        let name = volume.record.name
+        switch decision {
+        case .fail(let members):
+            for member in members {
+                log.warning("volume \(name): member \(member) failed; epoch \(volume.record.epoch)")
+                volumes[id]?.samples[member] = nil
+                volumes[id]?.promotions.removeValue(forKey: member)?.resume(returning: false)
+            }
+            if let cut = volume.cut, await !volume.thread.isCutting(cut.member, of: id) {
+                finishCut(of: id, .failure(SnapshotError.memberFailed))
+            }
+        case .promote(let member):
+            log.info("volume \(name): member \(member) is whole; epoch \(volume.record.epoch)")
+            volumes[id]?.samples[member] = nil
+            volumes[id]?.promotions.removeValue(forKey: member)?.resume(returning: true)
+        case .cut:
+            let held = await volume.thread.heldFor(id)
+            volumes[id]?.snapshots = (try? registry.snapshots(of: id)) ?? volume.snapshots
+            finishCut(of: id, .success(held))
+        }
+        enrolMembers(of: id)
+        if case .fail = decision { await replaceMissingMembers(of: id) }
+    }
+
+    func finishCut(of id: VolumeID, _ result: Result<UInt64, any Error>) {
+        guard let cut = volumes[id]?.cut else { return }
+        volumes[id]?.cut = nil
+        cut.finished.resume(with: result)
+    }
+}

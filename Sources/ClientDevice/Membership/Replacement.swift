@@ -1,0 +1,182 @@
+// Restoring the number of members: a new region on another appliance, added as rebuilding.
+//
+// The registry hears of the new member before its memory is allocated, so that a device that dies in
+// between leaves nothing behind that nobody knows of.
+
+import Appliance
+import Control
+import Logging
+import Registry
+import RemoteMemory
+import ResiliencySet
+import SharedMemoryTransport
+
+/// Why a member cannot be added.
+enum ReplacementError: Error, CustomStringConvertible {
+    case notServing
+    case noIndex
+    case placement(PlacementError)
+    case registry(RegistryError)
+    case memory(String)
+
+    var description: String {
+        switch self {
+        case .notServing: "the volume is not served now; see 'holdfast status'"
+        case .noIndex: "the volume has as many members as it can have; wait for its rebuilds"
+        case .placement(let error): error.description
+        case .registry(let error): "\(error)"
+        case .memory(let sentence): sentence
+        }
+    }
+}
+
+extension ClientDevice {
+    /// Adds members until the set has as many as its layout wants, as far as appliances allow.
+    func replaceMissingMembers(of id: VolumeID) async {
+        guard let volume = volumes[id], volume.phase == .serving, !volume.isReplacing,
+            volume.cut == nil
+        else { return }
+        guard present(volume).count < volume.record.layout.memberCount else {
+            return forgetFailedMembers(of: id)
+        }
+        do throws(ReplacementError) {
+            _ = try await addMember(to: id)
+            volumes[id]?.obstacle = nil
+        } catch {
+            if volumes[id]?.obstacle != error.description {
+                log.warning("volume \(volume.record.name) stays degraded: \(error)")
+                volumes[id]?.obstacle = error.description
+            }
+        }
+    }
+
+    /// Removes members that failed after their replacements had been added.
+    private func forgetFailedMembers(of id: VolumeID) {
+        guard let volume = volumes[id] else { return }
+        let failed = volume.record.members.filter { $0.state == .failed }
+        guard !failed.isEmpty, !volume.activeMembers.isEmpty else { return }
+        do throws(RegistryError) {
+            try commit([.remove(failed.map(\.index))], to: id)
+        } catch {
+            return log.error("volume \(volume.record.name): \(error)")
+        }
+        for member in failed where isReachable(member) { free(member.region, on: member.appliance) }
+    }
+
+    /// The members that are not failed and whose memory will outlive this process.
+    func present(_ volume: ManagedVolume) -> [MemberRecord] {
+        volume.liveMembers.filter { !isLost($0) }
+    }
+
+    /// Adds a member to be rebuilt, on `appliance` or where placement wants it.
+    func addMember(to id: VolumeID, on appliance: String? = nil) async throws(ReplacementError)
+        -> MemberIndex
+    {
+        guard let volume = volumes[id], volume.phase == .serving, !volume.isReplacing else {
+            throw .notServing
+        }
+        volumes[id]?.isReplacing = true
+        defer { volumes[id]?.isReplacing = false }
+        let size = RegionLayout.regionSize(forDataOf: volume.record.size)
+        let name = try place(size, for: volume, on: appliance)
+        guard let incarnation = appliances[name]?.description?.incarnation else {
+            throw .notServing
+        }
+        let failed = volume.record.members.filter { $0.state == .failed }
+        guard let index = volume.record.freeIndex else { throw .noIndex }
+        let member = MemberRecord(
+            index: index, state: .rebuilding, region: RegionID(.random()), appliance: name,
+            incarnation: incarnation)
+        do throws(RegistryError) {
+            let forget: [MembershipChange] = failed.isEmpty ? [] : [.remove(failed.map(\.index))]
+            try commit(forget + [.add(member)], to: id)
+        } catch {
+            throw .registry(error)
+        }
+        for other in failed where isReachable(other) { free(other.region, on: other.appliance) }
+        do {
+            let region = try makeRegion(member, of: id, populate: false)
+            await volume.thread.add(
+                region, as: index, to: id, epoch: volumes[id]?.record.epoch ?? volume.record.epoch)
+            enrolMembers(of: id)
+            log.info("volume \(volume.record.name): member \(index) on \(name) is being rebuilt")
+            return index
+        } catch {
+            forget(member, of: id)
+            throw .memory("\(error)")
+        }
+    }
+
+    private func place(_ size: ByteCount, for volume: ManagedVolume, on appliance: String?)
+        throws(ReplacementError) -> String
+    {
+        do throws(PlacementError) {
+            let holders = Set(present(volume).map(\.appliance))
+            if let appliance {
+                let others = Set(appliances.keys).subtracting([appliance])
+                return try Placement.choose(1, regionsOf: size, among: candidates(without: others))[
+                    0]
+            }
+            return try Placement.choose(1, regionsOf: size, among: candidates(without: holders))[0]
+        } catch {
+            throw .placement(error)
+        }
+    }
+
+    /// Allocates, opens, maps and labels the region of a member that the registry knows.
+    func makeRegion(_ member: MemberRecord, of id: VolumeID, populate: Bool) throws -> MappedRegion
+    {
+        guard let record = volumes[id]?.record else { throw ReplacementError.notServing }
+        try call(member.appliance) { connection throws(ApplianceConnectionError) in
+            try connection.allocate(member.region, dataSize: record.size, populate: populate)
+        }
+        let region = try map(
+            member.region, on: member.appliance, epoch: record.epoch, size: record.size)
+        region.view.writeLabel(
+            RegionLabel(
+                volume: id, region: member.region, size: record.size, epoch: record.epoch))
+        return region
+    }
+
+    /// Gives a region's memory back, if its appliance is there.
+    func free(_ region: RegionID, on appliance: String) {
+        do throws(ApplianceConnectionError) {
+            try call(appliance) { connection throws(ApplianceConnectionError) in
+                try connection.free(region)
+            }
+        } catch {
+            if case .refused(.noSuchRegion) = error { return }
+            log.warning("region \(region) on \(appliance) is not freed: \(error)")
+        }
+    }
+
+    private func forget(_ member: MemberRecord, of id: VolumeID) {
+        free(member.region, on: member.appliance)
+        guard let volume = volumes[id] else { return }
+        do throws(RegistryError) {
+            try commit([.remove([member.index])], to: id)
+        } catch {
+            log.error("volume \(volume.record.name): \(error)")
+        }
+    }
+
+    /// Measures how fast rebuilds go, for whoever looks.
+    func sampleRebuilds(of id: VolumeID) async {
+        guard let volume = volumes[id], volume.phase == .serving,
+            volume.liveMembers.contains(where: { $0.state == .rebuilding }),
+            let report = await volume.thread.report(id)
+        else { return }
+        let now = ContinuousClock.now
+        for (member, standing) in report.rebuilds {
+            let last = volumes[id]?.samples[member]
+            var speed = last?.bytesPerSecond ?? 0
+            if let last, last.missing >= standing.missing {
+                let seconds = (now - last.at) / .seconds(1)
+                let current = Double((last.missing - standing.missing).bytes) / max(seconds, 0.001)
+                speed = speed == 0 ? current : speed * 0.6 + current * 0.4
+            }
+            volumes[id]?.samples[member] = ManagedVolume.RebuildSample(
+                missing: standing.missing, at: now, bytesPerSecond: speed)
+        }
+    }
+}

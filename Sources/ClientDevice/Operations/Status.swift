@@ -1,0 +1,170 @@
+// What there is to show, and where it can be connected to.
+
+import Appliance
+import BlockServer
+package import Control
+import FoundationEssentials
+import Glibc
+package import Reactor
+import Registry
+import RemoteMemory
+import ResiliencySet
+
+extension ClientDevice {
+    package func status() async throws(ControlError) -> DeviceStatus {
+        DeviceStatus(
+            pid: getpid(), version: configuration.version, startedAt: Self.date(startedAt),
+            nbd: configuration.listeners.map { Self.uri(of: "", at: $0.address) },
+            appliances: try await appliances(), volumes: try await volumes())
+    }
+
+    func status(ofAppliance name: String) -> ApplianceStatus? {
+        guard let handle = appliances[name] else { return nil }
+        let description = handle.isUp ? refresh(name) : nil
+        return ApplianceStatus(
+            name: name, address: handle.record.address,
+            failureDomain: handle.record.failureDomain, state: description == nil ? .down : .up,
+            pid: description?.processID, incarnation: description?.incarnation,
+            capacityBytes: description?.capacity ?? .zero,
+            allocatedBytes: description?.allocated ?? .zero,
+            residentBytes: description?.resident ?? .zero)
+    }
+
+    func status(of volume: ManagedVolume) async -> VolumeStatus {
+        let report = await volume.thread.report(volume.record.id)
+        let counters = report?.counters ?? VolumeCounters()
+        return VolumeStatus(
+            name: volume.record.name, id: volume.record.id, sizeBytes: volume.record.size,
+            layout: volume.record.layout, ordering: volume.record.ordering,
+            epoch: volume.record.epoch, health: health(of: volume),
+            uri: uri(of: volume.record.name),
+            connections: report?.connections ?? 0,
+            members: volume.record.members.map { status(of: $0, volume, report) },
+            snapshots: volume.snapshots.sorted { $0.createdAt < $1.createdAt }.map {
+                status(of: $0, volume)
+            },
+            counters: Control.VolumeCounters(
+                reads: UInt64(counters.reads), writes: UInt64(counters.writes),
+                flushes: UInt64(counters.flushes), discards: UInt64(counters.discards),
+                readBytes: ByteCount(counters.readBytes),
+                writtenBytes: ByteCount(counters.writtenBytes), errors: UInt64(counters.errors)),
+            scrub: volume.scrub)
+    }
+
+    private func status(
+        of member: MemberRecord, _ volume: ManagedVolume, _ report: VolumeReport?
+    ) -> MemberStatus {
+        var progress: RebuildProgress?
+        if member.state == .rebuilding, let standing = report?.rebuilds[member.index] {
+            let speed = volume.samples[member.index]?.bytesPerSecond ?? 0
+            progress = RebuildProgress(
+                doneBytes: standing.total - standing.missing, totalBytes: standing.total,
+                bytesPerSecond: ByteCount(UInt64(speed)),
+                secondsLeft: speed > 0 ? Double(standing.missing.bytes) / speed : nil)
+        }
+        return MemberStatus(
+            index: member.index, appliance: member.appliance, region: member.region,
+            state: member.state, rebuild: progress)
+    }
+
+    func status(of snapshot: SnapshotRecord, _ volume: ManagedVolume) -> SnapshotStatus {
+        let isReady = volume.readySnapshots.contains(snapshot.name)
+        let export = "\(volume.record.name)@\(snapshot.name)"
+        return SnapshotStatus(
+            name: snapshot.name, volume: volume.record.name,
+            createdAt: Self.date(snapshot.createdAt), sizeBytes: snapshot.size,
+            appliance: snapshot.appliance, uri: uri(of: export),
+            state: !isReady ? .lost : isOrphaned(snapshot) ? .orphaned : .ready,
+            residentBytes: isReady ? resident(snapshot) : .zero)
+    }
+
+    /// Its memory lives only as long as this process has it mapped.
+    private func isOrphaned(_ snapshot: SnapshotRecord) -> Bool {
+        guard let handle = appliances[snapshot.appliance] else { return true }
+        return handle.isDead
+            || (handle.description.map { $0.incarnation != snapshot.incarnation } ?? false)
+    }
+
+    private func resident(_ snapshot: SnapshotRecord) -> ByteCount {
+        let description = try? call(snapshot.appliance) {
+            connection throws(ApplianceConnectionError) in
+            try connection.describe(snapshot.region)
+        }
+        return description?.resident ?? .zero
+    }
+
+    private func health(of volume: ManagedVolume) -> VolumeHealth {
+        switch volume.phase {
+        case .waiting: return .waiting
+        case .lost: return .lost
+        case .serving:
+            guard !volume.activeMembers.isEmpty else { return .lost }
+            let reachable = volume.activeMembers.filter { isReachable($0) }.count
+            let hasFailed = volume.record.members.contains { $0.state == .failed }
+            if reachable >= volume.record.layout.memberCount, !hasFailed { return .healthy }
+            return volume.record.members.contains { $0.state == .rebuilding }
+                ? .rebuilding : .degraded
+        }
+    }
+
+    /// Makes the exports that exist now the ones that clients find.
+    func publish() async {
+        var exports: [(export: Export, thread: DataThread)] = []
+        for volume in volumes.values where volume.phase == .serving {
+            let record = volume.record
+            exports.append(
+                (
+                    Export(
+                        name: record.name, description: "\(record.layout), volume \(record.id)",
+                        size: record.size.bytes, isReadOnly: false), volume.thread
+                ))
+        }
+        for volume in volumes.values {
+            for snapshot in volume.snapshots where volume.readySnapshots.contains(snapshot.name) {
+                exports.append(
+                    (
+                        Export(
+                            name: "\(volume.record.name)@\(snapshot.name)",
+                            description: "snapshot of \(volume.record.name)",
+                            size: snapshot.size.bytes, isReadOnly: true), volume.thread
+                    ))
+            }
+        }
+        await frontDoor.publish(exports)
+    }
+
+    /// Where an export can be connected to, in the first of this device's ways.
+    func uri(of export: String) -> String {
+        configuration.listeners.first.map { Self.uri(of: export, at: $0.address) } ?? ""
+    }
+
+    /// An NBD URI (doc/uri.md of the reference implementation).
+    package static func uri(of export: String, at address: Address) -> String {
+        switch address {
+        case .unix(let path): "nbd+unix:///\(escape(export))?socket=\(escape(path))"
+        case .tcp(let host, let port):
+            "nbd://\(host.contains(":") ? "[\(host)]" : host):\(port)/\(escape(export))"
+        }
+    }
+
+    /// Percent-encodes all but what stands for itself in a path or query.
+    private static func escape(_ text: String) -> String {
+        var escaped = ""
+        for byte in text.utf8 {
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."),
+                UInt8(ascii: "_"), UInt8(ascii: "~"), UInt8(ascii: "/"), UInt8(ascii: "@"):
+                escaped.unicodeScalars.append(Unicode.Scalar(byte))
+            default:
+                let digits = String(byte, radix: 16, uppercase: true)
+                escaped += "%" + (digits.count == 1 ? "0" : "") + digits
+            }
+        }
+        return escaped
+    }
+
+    static func date(_ milliseconds: Int64) -> Date {
+        Date(timeIntervalSince1970: Double(milliseconds) / 1000)
+    }
+}

@@ -1,0 +1,112 @@
+// Nothing is allocated between the bytes of a request and the bytes of its reply.
+//
+// The data thread serves a volume over three regions of three appliances to a client that has many
+// requests in flight, while the allocations of that thread alone are counted.
+
+import Appliance
+import CAllocationCounter
+import ClientDevice
+import Glibc
+import Logging
+import NBDProtocol
+import Reactor
+import RemoteMemory
+import SharedMemoryTransport
+import Testing
+
+/// Runs on the thread of a loop, to tell which it is.
+private actor Probe {
+    private nonisolated let loop: EventLoop
+    nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+
+    init(_ loop: EventLoop) { self.loop = loop }
+
+    func watch() { allocation_counter_watch_this_thread() }
+}
+
+/// An appliance on a thread of its own, until it is let go of.
+private final class RunningAppliance {
+    private struct Box: @unchecked Sendable {
+        let server: ApplianceServer
+    }
+
+    let connection: ApplianceConnection
+    private let box: Box
+
+    init(path: String) throws {
+        let box = Box(
+            server: try ApplianceServer(name: "test", capacity: .mebibytes(128), path: path))
+        Reactor.Thread.detach(name: "appliance") { box.server.run() }
+        self.box = box
+        connection = try ApplianceConnection(path: path)
+    }
+
+    deinit {
+        var one: UInt64 = 1
+        _ = write(box.server.stopDescriptor, &one, 8)
+    }
+
+    func region(of size: ByteCount, owner: OwnerID) throws -> MappedRegion {
+        let id = RegionID(.random())
+        try connection.allocate(id, dataSize: size, populate: false)
+        let (descriptor, description) = try connection.open(id, owner: owner, epoch: Epoch(1))
+        return try MappedRegion(
+            descriptor: descriptor, dataSize: size, isHuge: description.isHuge, isWritable: true)
+    }
+}
+
+@Suite(.serialized) struct AllocationTests {
+    static let size = ByteCount.mebibytes(64)
+    /// Allocations that a run may have: a dictionary that grows once, not one a request.
+    static let most: UInt64 = 10
+
+    @Test(arguments: [1, 32, 128], Ordering.allCases)
+    func `requests allocate nothing`(depth: Int, ordering: Ordering) async throws {
+        let owner = OwnerID(.random())
+        let appliances = try (0..<3).map {
+            try RunningAppliance(path: "/tmp/holdfast-allocation-\(getpid())-\($0)")
+        }
+        var active: [MemberIndex: MappedRegion] = [:]
+        for (number, appliance) in appliances.enumerated() {
+            active[MemberIndex(number)] = try appliance.region(of: Self.size, owner: owner)
+        }
+        let thread = try DataThread(name: "data", log: Logger(label: "test"))
+        thread.start()
+        defer { thread.loop.stop() }
+        let volume = VolumeID(.random())
+        _ = await thread.add(
+            VolumeSetup(
+                id: volume, name: "vol0", size: Self.size, ordering: ordering, epoch: Epoch(1),
+                patience: 1_000_000_000, active: active, decisions: { _, _ in }))
+        var ends: [Int32] = [0, 0]
+        #expect(
+            socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue), 0, &ends) == 0
+        )
+        await thread.adopt(ends[1], export: "vol0", received: [])
+        await Probe(thread.loop).watch()
+
+        let client = PipelinedClient(descriptor: ends[0], depth: depth)
+        let count = depth == 1 ? 2000 : 20_000
+        let blocks = Self.size.bytes / UInt64(PipelinedClient.block)
+        for type in [CommandType.write, CommandType.read] {
+            let warm = client.run(type, count: 4 * depth, depth: depth, blocks: blocks)
+            #expect(warm == 4 * depth)
+            allocation_counter_start()
+            let answered = client.run(type, count: count, depth: depth, blocks: blocks)
+            let allocations = allocation_counter_stop()
+            #expect(answered >= count)
+            if allocations > Self.most { allocation_counter_print() }
+            #expect(
+                allocations <= Self.most,
+                "\(allocations) for \(answered) requests of type \(type), \(depth) at once")
+        }
+        await thread.remove(volume)
+    }
+
+    @Test func `the counter sees an allocation`() {
+        allocation_counter_watch_this_thread()
+        allocation_counter_start()
+        allocation_counter_allocate_once()
+        #expect(allocation_counter_stop() == 1)
+    }
+}
