@@ -30,6 +30,9 @@ let dataPath: [SwiftSetting] = [
 
 let package = Package(
     name: "holdfast",
+    products: [
+        .executable(name: "holdfast", targets: ["holdfast"])
+    ],
     dependencies: [
         // The command line: parsing, help, completions.
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -85,6 +88,14 @@ let package = Package(
                 .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
                 .product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras"),
             ], swiftSettings: shipped),
+        .executableTarget(
+            name: "holdfast",
+            dependencies: [
+                "Appliance", "CLinux", "ClientDevice", "Control", "Reactor", "Registry",
+                "RemoteMemory",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ], swiftSettings: shipped),
         .testTarget(
             name: "RemoteMemoryTests", dependencies: ["RemoteMemory"], swiftSettings: tooling),
         .testTarget(
@@ -118,6 +129,12 @@ let package = Package(
                 "RemoteMemory", "SharedMemoryTransport",
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: tooling + linux),
+        .testTarget(
+            name: "ControlTests",
+            dependencies: [
+                "Control", "RemoteMemory", "holdfast",
+                .product(name: "Logging", package: "swift-log"),
+            ], swiftSettings: tooling),
         .testTarget(
             name: "RegistryTests", dependencies: ["Registry", "RemoteMemory"],
             swiftSettings: tooling),

@@ -1,0 +1,57 @@
+// Options that several commands share, and the project's units as arguments.
+
+public import ArgumentParser
+import Control
+import FoundationEssentials
+import Glibc
+public import RemoteMemory
+
+/// `--dir`: which client device is meant.
+struct DirectoryOption: ParsableArguments {
+    @Option(
+        name: .customLong("dir"),
+        help: ArgumentHelp(
+            "The client device's directory: its registry, control.sock and nbd.sock.",
+            valueName: "directory"))
+    var directory: String = Self.standard
+
+    /// A client of the device that runs for this directory.
+    var client: ControlClient { ControlClient(directory: directory) }
+
+    /// Where a client device keeps its state unless told otherwise.
+    static var standard: String {
+        if geteuid() == 0 { return "/var/lib/holdfast" }
+        let environment = ProcessInfo.processInfo.environment
+        // The XDG base directory specification: what is not absolute is to be ignored.
+        if let state = environment["XDG_STATE_HOME"], state.hasPrefix("/") {
+            return state + "/holdfast"
+        }
+        return (environment["HOME"] ?? "") + "/.local/state/holdfast"
+    }
+}
+
+/// `--json`: for whom the output is.
+struct OutputOption: ParsableArguments {
+    @Flag(name: .customLong("json"), help: "Print JSON, for programs.")
+    var isJSON = false
+
+    /// Shows `value` as JSON, or as the lines that describe it to people.
+    func show(_ value: some Encodable, _ description: @autoclosure () -> [String]) throws {
+        guard isJSON else {
+            try Terminal.writeLine(description().joined(separator: "\n"))
+            return
+        }
+        let text = try ControlJSON.encoder(pretty: true).encode(value)
+        try Terminal.writeLine(String(decoding: text, as: UTF8.self))
+    }
+}
+
+extension ByteCount: ExpressibleByArgument {
+    public init?(argument: String) { self.init(parsing: argument) }
+}
+
+extension Layout: ExpressibleByArgument {
+    public init?(argument: String) { self.init(argument) }
+}
+
+extension Ordering: ExpressibleByArgument {}

@@ -1,0 +1,103 @@
+// holdfast up: everything on this host, with one command.
+
+import ArgumentParser
+import CLinux
+import Control
+import Glibc
+import Logging
+import Registry
+import RemoteMemory
+
+/// `holdfast up`.
+struct UpCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "up",
+        abstract: "Run appliances, a client device and a volume on this host, in the foreground.",
+        discussion: """
+            Prints the volume's NBD URI on its first line once it can be connected to. ^C or SIGTERM \
+            stops everything and gives the memory back; a second one does so at once.
+
+            Example:
+              holdfast up --dir /tmp/hold --size 4G
+            """)
+
+    @OptionGroup var directory: DirectoryOption
+    @Option(help: "The volume to create and serve.")
+    var volume = "vol0"
+    @Option(help: "Its size.")
+    var size = ByteCount.gibibytes(1)
+    @Option(help: "How its data is kept: mirror:N holds a full copy on each of N appliances.")
+    var layout = Layout.mirror(copies: 3)
+    @Option(help: "How appliances are reached: shared-memory.")
+    var transport = TransportKind.sharedMemory
+    @Option(
+        help: ArgumentHelp(
+            "Where else to serve NBD: unix:PATH or tcp:HOST:PORT.", valueName: "address"))
+    var nbd: [String] = []
+    @Option(
+        help: "What each appliance may lend; by default room for the volume and three snapshots.")
+    var memory: ByteCount?
+    @Flag(help: "Touch all memory of the volume before it is served.")
+    var populate = false
+
+    mutating func validate() throws {
+        for address in nbd { try ServeCommand.check(address) }
+        guard NameRule.allows(volume) else { throw ValidationError(NameRule.sentence) }
+        guard size > .zero, size.bytes % RegionLayout.volumeGranularity.bytes == 0,
+            size <= RegionLayout.largestVolume
+        else {
+            throw ValidationError(
+                "a volume has 4 KiB up to \(RegionLayout.largestVolume), in steps of 4 KiB")
+        }
+    }
+
+    func run() async throws {
+        let log = Log.logger("supervisor")
+        let path = try ServeCommand.prepare(directory.directory)
+        let region = RegionLayout.regionSize(forDataOf: size)
+        let supervisor = Supervisor(
+            SupervisorPlan(
+                directory: path, volume: volume, size: size, layout: layout,
+                memory: memory ?? ByteCount(region.bytes * 4), nbd: nbd, populate: populate),
+            log: log)
+        let (stops, continuation) = AsyncStream.makeStream(of: Int.self)
+        SignalWatch.start { count in continuation.yield(count) }
+        let stopping = Task {
+            for await count in stops {
+                if count > 1 {
+                    await supervisor.kill()
+                    Glibc.exit(1)
+                }
+                Task {
+                    await supervisor.stop()
+                    Glibc.exit(0)
+                }
+            }
+        }
+        do {
+            try Terminal.writeLine(Self.welcome(try await supervisor.start(), path))
+        } catch {
+            await supervisor.stop()
+            throw error
+        }
+        await stopping.value
+    }
+
+    private static func welcome(_ volume: VolumeStatus, _ directory: String) -> String {
+        """
+        \(volume.uri)
+        \(volume.sizeBytes) in \(volume.members.count) copies. In another terminal:
+          nbdinfo "\(volume.uri)"
+          nbd-client -unix \(directory)/nbd.sock -N \(volume.name) /dev/nbd0     (attach, as root)
+          mkfs.ext4 /dev/nbd0 && mount /dev/nbd0 /mnt
+          holdfast snapshot create \(volume.name) monday --dir \(directory)
+          holdfast status --watch --dir \(directory)
+        ^C stops everything and gives the memory back.
+        """
+    }
+}
+
+/// `--transport`.
+enum TransportKind: String, ExpressibleByArgument, CaseIterable, Sendable {
+    case sharedMemory = "shared-memory"
+}

@@ -1,0 +1,200 @@
+// A client device without any memory behind it: it remembers what it was asked and answers from a
+// list of volumes, or with the error a test wants.
+
+import Control
+import Foundation
+import RemoteMemory
+
+actor FakeDevice: ControlledDevice {
+    /// What was asked, in order, as text.
+    private(set) var calls: [String] = []
+    private var current: DeviceStatus
+    private var failure: ControlError?
+    private var health = VolumeHealth.healthy
+    private var scrubWasSeen = false
+
+    init(status: DeviceStatus = .sample, failure: ControlError? = nil) {
+        current = status
+        self.failure = failure
+    }
+
+    /// What the volume's health is to be once its rebuild ends.
+    func endRebuild(with health: VolumeHealth) { self.health = health }
+
+    private func note(_ call: String) throws(ControlError) {
+        calls.append(call)
+        if let failure { throw failure }
+    }
+
+    func status() throws(ControlError) -> DeviceStatus {
+        try note("status")
+        return current
+    }
+
+    func volumes() throws(ControlError) -> [VolumeStatus] {
+        try note("volumes")
+        return current.volumes
+    }
+
+    /// Each call sees a quarter more of a rebuild done; a scrub ends soon after it was seen.
+    func volume(named name: String) throws(ControlError) -> VolumeStatus {
+        try note("volume \(name)")
+        let index = try self.index(of: name)
+        if current.volumes[index].health == .rebuilding { advance(&current.volumes[index]) }
+        if current.volumes[index].scrub != nil { scrubWasSeen = true }
+        return current.volumes[index]
+    }
+
+    func createVolume(_ creation: VolumeCreation) throws(ControlError) -> VolumeStatus {
+        let size = creation.size.bytes
+        try note("create \(creation.name) \(size) \(creation.layout) \(creation.ordering)")
+        var volume = VolumeStatus.sample
+        volume.name = creation.name
+        volume.sizeBytes = creation.size
+        volume.layout = creation.layout
+        volume.ordering = creation.ordering
+        return volume
+    }
+
+    func deleteVolume(named name: String) throws(ControlError) { try note("delete \(name)") }
+
+    func appliances() throws(ControlError) -> [ApplianceStatus] {
+        try note("appliances")
+        return current.appliances
+    }
+
+    func addAppliance(_ addition: ApplianceAddition) throws(ControlError) -> ApplianceStatus {
+        try note("add \(addition.name) \(addition.address) \(addition.failureDomain ?? "nil")")
+        var appliance = ApplianceStatus.sample
+        appliance.name = addition.name
+        appliance.address = addition.address
+        appliance.failureDomain = addition.failureDomain
+        return appliance
+    }
+
+    func removeAppliance(named name: String) throws(ControlError) { try note("remove \(name)") }
+
+    func snapshots(ofVolume volume: String) throws(ControlError) -> [SnapshotStatus] {
+        try note("snapshots \(volume)")
+        return [.sample]
+    }
+
+    func createSnapshot(
+        ofVolume volume: String, _ creation: SnapshotCreation
+    ) throws(ControlError) -> CreatedSnapshot {
+        try note("cut \(volume) \(creation.name) \(creation.immediate)")
+        var snapshot = SnapshotStatus.sample
+        snapshot.volume = volume
+        snapshot.name = creation.name
+        return CreatedSnapshot(snapshot: snapshot, heldMilliseconds: 1.25)
+    }
+
+    func deleteSnapshot(named name: String, ofVolume volume: String) throws(ControlError) {
+        try note("delete \(volume) \(name)")
+    }
+
+    func rebuild(volume: String) throws(ControlError) -> VolumeStatus {
+        try note("rebuild \(volume)")
+        let index = try self.index(of: volume)
+        current.volumes[index].health = .rebuilding
+        current.volumes[index].members[1].state = .rebuilding
+        current.volumes[index].members[1].rebuild = .sample
+        return current.volumes[index]
+    }
+
+    func scrub(volume: String) async throws(ControlError) -> ScrubReport {
+        try note("scrub \(volume)")
+        let index = try self.index(of: volume)
+        current.volumes[index].scrub = .sample
+        for _ in 0..<500 where !scrubWasSeen { try? await Task.sleep(for: .milliseconds(10)) }
+        // What was answered has yet to be shown.
+        try? await Task.sleep(for: .milliseconds(300))
+        current.volumes[index].scrub = nil
+        return ScrubReport(
+            volume: volume, membersCompared: 3, comparedBytes: .gibibytes(1),
+            mismatchedExtents: volume == "vol0" ? 0 : 2, firstMismatchOffset: ByteOffset(4096))
+    }
+
+    private func index(of name: String) throws(ControlError) -> Int {
+        guard let index = current.volumes.firstIndex(where: { $0.name == name }) else {
+            throw ControlError(.notFound, "There is no volume \(name): see 'holdfast volume list'.")
+        }
+        return index
+    }
+
+    private func advance(_ volume: inout VolumeStatus) {
+        guard var progress = volume.members[1].rebuild else { return }
+        progress.doneBytes = min(progress.totalBytes, progress.doneBytes + .mebibytes(256))
+        if progress.doneBytes < progress.totalBytes {
+            volume.members[1].rebuild = progress
+        } else {
+            volume.health = health
+            volume.members[1].rebuild = nil
+            volume.members[1].state = health == .healthy ? .active : .failed
+        }
+    }
+}
+
+extension DeviceStatus {
+    static var sample: DeviceStatus {
+        var other = VolumeStatus.sample
+        other.name = "vol1"
+        return DeviceStatus(
+            pid: 4242, version: "1.2.3", startedAt: Date(timeIntervalSince1970: 1_767_323_045),
+            nbd: ["unix:/tmp/x/nbd.sock", "tcp:127.0.0.1:10809"],
+            appliances: [
+                .sample,
+                ApplianceStatus(
+                    name: "b", address: "tcp:192.0.2.7:7474", state: .down,
+                    capacityBytes: .gibibytes(8), allocatedBytes: .zero, residentBytes: .zero),
+            ], volumes: [.sample, other])
+    }
+}
+
+extension ApplianceStatus {
+    static var sample: ApplianceStatus {
+        ApplianceStatus(
+            name: "a", address: "unix:/tmp/x/a.sock", failureDomain: "rack1", state: .up, pid: 7,
+            incarnation: Incarnation(Identifier(high: 1, low: 2)), capacityBytes: .gibibytes(4),
+            allocatedBytes: .gibibytes(1), residentBytes: .mebibytes(1))
+    }
+}
+
+extension VolumeStatus {
+    static var sample: VolumeStatus {
+        VolumeStatus(
+            name: "vol0", id: VolumeID(Identifier(high: 0xAB, low: 0xCD)), sizeBytes: .gibibytes(1),
+            layout: .mirror(copies: 2), ordering: .parallel, epoch: Epoch(3), health: .degraded,
+            uri: "nbd+unix:///vol0?socket=/tmp/x/nbd.sock", connections: 1,
+            members: [
+                MemberStatus(
+                    index: MemberIndex(0), appliance: "a",
+                    region: RegionID(Identifier(high: 3, low: 4)), state: .active),
+                MemberStatus(
+                    index: MemberIndex(1), appliance: "b",
+                    region: RegionID(Identifier(high: 5, low: 6)), state: .rebuilding,
+                    rebuild: .sample),
+            ], snapshots: [.sample],
+            counters: VolumeCounters(
+                reads: 1, writes: 2, flushes: 3, discards: 4, readBytes: ByteCount(4096),
+                writtenBytes: ByteCount(8192), errors: 5))
+    }
+}
+
+extension RebuildProgress {
+    static var sample: RebuildProgress {
+        RebuildProgress(
+            doneBytes: .mebibytes(256), totalBytes: .gibibytes(1), bytesPerSecond: .mebibytes(128),
+            secondsLeft: 6)
+    }
+}
+
+extension SnapshotStatus {
+    static var sample: SnapshotStatus {
+        SnapshotStatus(
+            name: "s0", volume: "vol0", createdAt: Date(timeIntervalSince1970: 1_767_326_645),
+            sizeBytes: .gibibytes(1), appliance: "a",
+            uri: "nbd+unix:///vol0@s0?socket=/tmp/x/nbd.sock", state: .ready,
+            residentBytes: .kibibytes(12))
+    }
+}
