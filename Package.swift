@@ -96,6 +96,18 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: shipped),
+
+        // The NBD client library, for tests: what users of the protocol link with.
+        .systemLibrary(
+            name: "Clibnbd", path: "Tests/Clibnbd", pkgConfig: "libnbd",
+            providers: [.apt(["libnbd-dev"])]),
+        .target(
+            name: "TestSupport", dependencies: ["Clibnbd"], path: "Tests/Support",
+            swiftSettings: tooling),
+        .testTarget(name: "SupportTests", dependencies: ["TestSupport"], swiftSettings: tooling),
+        .testTarget(
+            name: "InteropTests", dependencies: ["TestSupport", "holdfast"], path: "Tests/Interop",
+            swiftSettings: tooling),
         .testTarget(
             name: "RemoteMemoryTests", dependencies: ["RemoteMemory"], swiftSettings: tooling),
         .testTarget(
