@@ -109,6 +109,9 @@ let package = Package(
             name: "InteropTests", dependencies: ["TestSupport", "holdfast"], path: "Tests/Interop",
             swiftSettings: tooling),
         .testTarget(
+            name: "ChaosTests", dependencies: ["TestSupport", "holdfast"], path: "Tests/Chaos",
+            swiftSettings: tooling),
+        .testTarget(
             name: "RemoteMemoryTests", dependencies: ["RemoteMemory"], swiftSettings: tooling),
         .testTarget(
             name: "NBDProtocolTests", dependencies: ["NBDProtocol"], swiftSettings: tooling),
