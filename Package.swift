@@ -96,6 +96,13 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: shipped),
+        .executableTarget(
+            name: "NBDBench",
+            dependencies: [
+                "RemoteMemory", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], path: "Tools/Bench",
+            // (Its tests look inside; tests are run on the release build, which would not let them.)
+            swiftSettings: tooling + [.unsafeFlags(["-enable-testing"])]),
 
         // The NBD client library, for tests: what users of the protocol link with.
         .systemLibrary(
@@ -144,6 +151,9 @@ let package = Package(
                 "RemoteMemory", "SharedMemoryTransport",
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: tooling + linux),
+        .testTarget(
+            name: "NBDBenchTests", dependencies: ["NBDBench", "RemoteMemory"],
+            swiftSettings: tooling),
         .testTarget(
             name: "ControlTests",
             dependencies: [

@@ -1,0 +1,83 @@
+// What is asked of a server, and what Holdfast is to reach beside the peer (design.md §6).
+
+import RemoteMemory
+
+/// One kind of request, its size, and how many of them are in flight.
+struct Workload: Hashable, Sendable {
+    enum Operation: String, Sendable { case read, write }
+    enum Order: String, Sendable { case random, sequential }
+
+    /// Sends all new requests in one `sendmsg`, so at most the kernel's limit of vectors (UIO_MAXIOV).
+    static let depthLimit = 1024
+    /// The most that every NBD server must take in one request, in bytes.
+    static let blockBytesLimit: UInt64 = 32 << 20
+
+    let operation: Operation
+    let block: ByteCount
+    let depth: Int
+    var order: Order = .random
+
+    var name: String {
+        let kibibytes = block.bytes >> 10
+        let size = kibibytes > 0 ? "\(kibibytes)K" : "\(block.bytes)"
+        return "\(size) \(operation) depth \(depth)" + (order == .random ? "" : " sequential")
+    }
+}
+
+extension Workload {
+    /// The cells that have targets, in the order they are measured.
+    static let standard: [Workload] = [
+        Workload(operation: .read, block: .kibibytes(4), depth: 32),
+        Workload(operation: .write, block: .kibibytes(4), depth: 32),
+        Workload(operation: .read, block: .kibibytes(128), depth: 8),
+        Workload(operation: .write, block: .kibibytes(128), depth: 8),
+        Workload(operation: .read, block: .kibibytes(4), depth: 1),
+        Workload(operation: .write, block: .kibibytes(4), depth: 1),
+    ]
+
+    /// How a volume is written once before it is measured: every byte of it, so that it is resident.
+    static let filling = Workload(
+        operation: .write, block: .kibibytes(128), depth: 8, order: .sequential)
+
+    /// Reads `read:4K:32` or `write:128K:8:sequential`; nil when `text` is anything else.
+    init?(parsing text: String) {
+        let parts = text.split(separator: ":", omittingEmptySubsequences: false)
+        guard (3...4).contains(parts.count),
+            let operation = Operation(rawValue: String(parts[0])),
+            let block = ByteCount(parsing: parts[1]),
+            (1...Self.blockBytesLimit).contains(block.bytes), block.bytes.isMultiple(of: 512),
+            let depth = Int(parts[2]), (1...Self.depthLimit).contains(depth),
+            let order = Order(rawValue: parts.count == 4 ? String(parts[3]) : "random")
+        else { return nil }
+        self.init(operation: operation, block: block, depth: depth, order: order)
+    }
+}
+
+/// What the ratio Holdfast / peer is to be.
+struct Target: Sendable, Equatable {
+    enum Quantity: String, Sendable { case throughput, medianLatency }
+
+    let quantity: Quantity
+    let bound: Double
+
+    /// Throughput is to be at least, latency at most, the bound.
+    func isMet(by ratio: Double) -> Bool {
+        switch quantity {
+        case .throughput: ratio >= bound
+        case .medianLatency: ratio <= bound
+        }
+    }
+
+    /// The target of `workload`; nil when there is none.
+    static func of(_ workload: Workload) -> Target? {
+        guard workload.order == .random else { return nil }
+        return switch (workload.operation, workload.block.bytes >> 10, workload.depth) {
+        case (.read, 4, 32): Target(quantity: .throughput, bound: 4)
+        case (.write, 4, 32): Target(quantity: .throughput, bound: 2)
+        case (.read, 128, 8): Target(quantity: .throughput, bound: 1.5)
+        case (.write, 128, 8): Target(quantity: .throughput, bound: 1)
+        case (_, 4, 1): Target(quantity: .medianLatency, bound: 0.6)
+        default: nil
+        }
+    }
+}
