@@ -103,6 +103,8 @@ let package = Package(
             ], path: "Tools/Bench",
             // (Its tests look inside; tests are run on the release build, which would not let them.)
             swiftSettings: tooling + [.unsafeFlags(["-enable-testing"])]),
+        // The engine in a made-up world. A library, so that tests and a tool run the same.
+        .target(name: "Simulation", swiftSettings: tooling),
 
         // The NBD client library, for tests: what users of the protocol link with.
         .systemLibrary(
@@ -154,6 +156,8 @@ let package = Package(
         .testTarget(
             name: "NBDBenchTests", dependencies: ["NBDBench", "RemoteMemory"],
             swiftSettings: tooling),
+        .testTarget(
+            name: "SimulationTests", dependencies: ["Simulation"], swiftSettings: tooling),
         .testTarget(
             name: "ControlTests",
             dependencies: [
