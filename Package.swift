@@ -31,7 +31,9 @@ let dataPath: [SwiftSetting] = [
 let package = Package(
     name: "holdfast",
     products: [
-        .executable(name: "holdfast", targets: ["holdfast"])
+        .executable(name: "holdfast", targets: ["holdfast"]),
+        // A product, as it runs for hours on machines of its own (and its name is lower case).
+        .executable(name: "simulate", targets: ["Simulate"]),
     ],
     dependencies: [
         // The command line: parsing, help, completions.
@@ -103,8 +105,15 @@ let package = Package(
             ], path: "Tools/Bench",
             // (Its tests look inside; tests are run on the release build, which would not let them.)
             swiftSettings: tooling + [.unsafeFlags(["-enable-testing"])]),
-        // The engine in a made-up world. A library, so that tests and a tool run the same.
+        // The engine in a made-up world. A library, so that tests and the tool run the same.
         .target(name: "Simulation", swiftSettings: tooling),
+        .executableTarget(
+            name: "Simulate",
+            dependencies: [
+                "Simulation", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], path: "Tools/Simulate",
+            // (As for the benchmark: its tests look inside.)
+            swiftSettings: tooling + [.unsafeFlags(["-enable-testing"])]),
 
         // The NBD client library, for tests: what users of the protocol link with.
         .systemLibrary(
@@ -157,7 +166,11 @@ let package = Package(
             name: "NBDBenchTests", dependencies: ["NBDBench", "RemoteMemory"],
             swiftSettings: tooling),
         .testTarget(
-            name: "SimulationTests", dependencies: ["Simulation"], swiftSettings: tooling),
+            name: "SimulationTests",
+            dependencies: [
+                "Simulate", "Simulation",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], swiftSettings: tooling),
         .testTarget(
             name: "ControlTests",
             dependencies: [
