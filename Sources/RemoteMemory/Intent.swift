@@ -5,6 +5,7 @@
 //
 //     word  0      1         2      3      4     5          6      7
 //           epoch  sequence  start  count  kind  completed  check  landed
+//                                          and check of the data
 //
 //     upcoming on this member   ⇔  check is right
 //     whole on this member      ⇔  upcoming ∧ landed = sequence
@@ -28,12 +29,17 @@ public struct Intent: Hashable, Sendable, BitwiseCopyable {
     public var sequence: UInt64
     public var range: ByteRange
     public var kind: Kind
+    /// A check of the data, where the transport promises no order of placement; otherwise zero.
+    public var dataCheck: UInt32
 
-    @inlinable public init(epoch: Epoch, sequence: UInt64, range: ByteRange, kind: Kind) {
+    @inlinable public init(
+        epoch: Epoch, sequence: UInt64, range: ByteRange, kind: Kind, dataCheck: UInt32 = 0
+    ) {
         self.epoch = epoch
         self.sequence = sequence
         self.range = range
         self.kind = kind
+        self.dataCheck = dataCheck
     }
 
     /// Positions of the words that change after the record was written.
@@ -44,8 +50,10 @@ public struct Intent: Hashable, Sendable, BitwiseCopyable {
 
     /// The record as it stands in memory, without marks.
     @inlinable public var words: InlineArray<7, UInt64> {
-        [epoch.number, sequence, range.start.bytes, range.count.bytes, kind.rawValue, 0, check]
+        [epoch.number, sequence, range.start.bytes, range.count.bytes, kindWord, 0, check]
     }
+
+    @inlinable var kindWord: UInt64 { kind.rawValue | UInt64(dataCheck) << 32 }
 
     @inlinable var check: UInt64 {
         var check = Check()
@@ -53,7 +61,7 @@ public struct Intent: Hashable, Sendable, BitwiseCopyable {
         check.add(sequence)
         check.add(range.start.bytes)
         check.add(range.count.bytes)
-        check.add(kind.rawValue)
+        check.add(kindWord)
         return check.value
     }
 }
@@ -74,11 +82,13 @@ public struct IntentSlot: Hashable, Sendable {
 
     /// Reads a slot; nil when it was never used or its record is half written.
     public init?(words: InlineArray<8, UInt64>) {
-        guard words[1] != 0, words[2] <= .max - words[3], let kind = Intent.Kind(rawValue: words[4])
+        guard words[1] != 0, words[2] <= .max - words[3],
+            let kind = Intent.Kind(rawValue: words[4] & 0xffff_ffff)
         else { return nil }
         let intent = Intent(
             epoch: Epoch(words[0]), sequence: words[1],
-            range: ByteRange(start: ByteOffset(words[2]), count: ByteCount(words[3])), kind: kind)
+            range: ByteRange(start: ByteOffset(words[2]), count: ByteCount(words[3])), kind: kind,
+            dataCheck: UInt32(words[4] >> 32))
         guard intent.check == words[6] else { return nil }
         self.init(
             intent: intent, landed: words[Intent.landedWord] == intent.sequence,

@@ -2,8 +2,9 @@
 // no code beside it: the same layout works behind shared memory, a TCP interface and a bare NIC.
 //
 //     0        4 KiB       8 KiB       64 KiB    1 MiB            2 MiB                  2 MiB + size
-//     ├ label ─┼ observer ─┼ redo rec. ┼ redo ───┼ dirty map ─────┼ data ────────────────┤
-//                 64 slots of 64 bytes             1 bit an extent   2 MiB aligned
+//     ├ label ─┼ observer ─┼ redo rec. ┼ redo ───┼ dirty maps ────┼ data ────────────────┤
+//                 64 slots of 64 bytes             one a member,     2 MiB aligned
+//                                                  1 bit an extent
 //
 // Data starts at a 2 MiB boundary so that huge pages and NIC page tables cover it without a seam.
 
@@ -21,8 +22,13 @@ public enum RegionLayout {
         start: ByteOffset(64 << 10), count: .kibibytes(960))
     /// What is old or new, never both, after a writer was killed.
     public static let redoBlock = ByteCount.kibibytes(4)
-    /// Where the dirty map stands: which extents a lost member misses.
-    public static let dirtyMap = ByteRange(start: ByteOffset(1 << 20), count: .mebibytes(1))
+    /// Where the dirty maps stand: which extents each lost or rebuilding member misses.
+    public static let dirtyMaps = ByteRange(start: ByteOffset(1 << 20), count: .mebibytes(1))
+    /// The part of one member's map: a header of one cache line, then one bit an extent.
+    @usableFromInline static let dirtyMapSize: UInt64 = (1 << 20) / UInt64(MemberIndex.limit)
+    @usableFromInline static let dirtyMapHeaderSize: UInt64 = 64
+    /// How many 64-bit words a member's map may have.
+    public static let mapWordLimit = Int((dirtyMapSize - dirtyMapHeaderSize) / 8)
     /// Where the data starts; everything before it is overhead of the region.
     public static let dataStart = ByteOffset(2 << 20)
 
@@ -50,10 +56,38 @@ public enum RegionLayout {
     ///
     /// 256 KiB takes some 25 µs to copy: short enough to be done between two batches of requests.
     public static func extentSize(forDataOf size: ByteCount) -> ByteCount {
-        let extents = dirtyMap.count.bytes * 8
+        let extents = UInt64(mapWordLimit) * 64
         var extent = ByteCount.kibibytes(256).bytes
         while size.bytes > extent * extents { extent *= 2 }
         return ByteCount(extent)
+    }
+}
+
+// MARK: Places
+
+extension RegionLayout {
+    /// Where an intent slot starts.
+    @inlinable @inline(__always)
+    static func intentSlot(_ slot: UInt8) -> ByteOffset {
+        precondition(Int(slot) < intentSlotCount, "a slot lies in the observer area")
+        return ByteOffset((4 << 10) + UInt64(slot) * UInt64(intentSlotSize))
+    }
+
+    @usableFromInline
+    static func redoWord(_ index: Int) -> ByteOffset {
+        redoRecord.start + ByteCount(UInt64(index) * 8)
+    }
+
+    @usableFromInline
+    static func mapHeaderWord(_ index: Int, of member: MemberIndex) -> ByteOffset {
+        dirtyMaps.start + ByteCount(UInt64(member.number) * dirtyMapSize + UInt64(index) * 8)
+    }
+
+    @usableFromInline
+    static func mapWord(_ index: Int, of member: MemberIndex) -> ByteOffset {
+        precondition(index < mapWordLimit, "a map word lies in its member's map")
+        return mapHeaderWord(0, of: member)
+            + ByteCount(dirtyMapHeaderSize + UInt64(index) * 8)
     }
 }
 
@@ -150,5 +184,39 @@ public struct RedoRecord: Hashable, Sendable {
             return nil
         }
         self.piece = piece
+    }
+}
+
+/// The header of a member's dirty map: whose it is, and that it is whole.
+///
+/// It names the region rather than the member, whose index may be used again.
+struct DirtyMapHeader {
+    var region: RegionID
+    var mapWordCount: Int
+
+    static let wordCount = 4
+
+    init(region: RegionID, wordCount: Int) {
+        self.region = region
+        mapWordCount = wordCount
+    }
+
+    var words: InlineArray<4, UInt64> {
+        [region.value.high, region.value.low, UInt64(mapWordCount), check]
+    }
+
+    private var check: UInt64 {
+        var check = Check()
+        check.add(region.value.high)
+        check.add(region.value.low)
+        check.add(UInt64(mapWordCount))
+        return check.value
+    }
+
+    init?(words: InlineArray<4, UInt64>) {
+        guard let count = Int(exactly: words[2]) else { return nil }
+        region = RegionID(Identifier(high: words[0], low: words[1]))
+        mapWordCount = count
+        guard check == words[3] else { return nil }
     }
 }

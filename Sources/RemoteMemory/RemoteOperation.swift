@@ -6,6 +6,11 @@
 
 /// Names one operation in flight; handed back with its completion.
 public struct OperationTicket: Hashable, Sendable, BitwiseCopyable {
+    /// Of operations whose completion is of no interest.
+    @inlinable public static var none: OperationTicket {
+        OperationTicket(entry: .max, generation: 0)
+    }
+
     /// Which entry of the engine's table asked for it.
     public var entry: UInt16
     /// Which use of that entry: a completion that comes too late is recognised and dropped.
@@ -22,11 +27,18 @@ public struct OperationTicket: Hashable, Sendable, BitwiseCopyable {
 /// Ranges are of the volume's data.
 public struct RemoteOperation: Sendable, BitwiseCopyable {
     public enum Action: Sendable, BitwiseCopyable {
-        /// Store the intent, then the payload of `request` at the intent's range, then the landed mark.
-        case write(slot: UInt8, Intent, request: UInt32)
-        /// Store the intent if `first`, free or zero `step`, store the landed mark if `last`.
+        /// Store the intent, then the bits of the dirty maps of `marks`, then the payload of `request`
+        /// at the intent's range, then the landed mark.
+        ///
+        /// With `isGuarded` the payload goes by way of the redo area: this is the last copy, and a
+        /// half-written block of it could be restored from nowhere.
+        case write(
+            slot: UInt8, Intent, request: UInt32, isGuarded: Bool, marks: MemberSet)
+        /// Store the intent and the bits of the dirty maps of `marks` if `first`, free or zero `step`,
+        /// store the landed mark if `last`.
         case zero(
-            slot: UInt8, Intent, step: ByteRange, keepAllocated: Bool, first: Bool, last: Bool)
+            slot: UInt8, Intent, step: ByteRange, keepAllocated: Bool, first: Bool, last: Bool,
+            marks: MemberSet)
         /// Hand the bytes of `range` to `request`.
         case read(ByteRange, request: UInt32)
         /// Make `range` equal to that of `source`, leaving what is unallocated there unallocated.
@@ -38,6 +50,12 @@ public struct RemoteOperation: Sendable, BitwiseCopyable {
         case compare(ByteRange, reference: MemberIndex)
         /// Store the completed mark; its completion is of no interest.
         case complete(slot: UInt8, sequence: UInt64)
+        /// Store the whole dirty map of a member: it counts from the moment its last word is there.
+        case storeMap(of: MemberIndex)
+        /// Store one word of the dirty map of a member; its completion is of no interest.
+        case storeMapWord(of: MemberIndex, word: UInt32)
+        /// Nothing but an answer: the member is there, and this client device still has the set.
+        case probe
     }
 
     public var ticket: OperationTicket
@@ -51,6 +69,36 @@ public struct RemoteOperation: Sendable, BitwiseCopyable {
     }
 }
 
+extension RemoteOperation {
+    /// The bytes of the volume that it touches; nil for none.
+    public var range: ByteRange? {
+        switch action {
+        case .write(_, let intent, _, _, _): intent.range
+        case .zero(_, _, let step, _, _, _, _): step
+        case .read(let range, _), .copy(let range, _), .compare(let range, _): range
+        case .restore(_, _, let range, _, _): range
+        case .complete, .storeMap, .storeMapWord, .probe: nil
+        }
+    }
+
+    /// Whether it changes what the device holds.
+    public var isChange: Bool {
+        switch action {
+        case .write, .zero, .restore: true
+        case .read, .copy, .compare, .complete, .storeMap, .storeMapWord, .probe: false
+        }
+    }
+
+    /// The other member whose data it needs.
+    public var sourceMember: MemberIndex? {
+        switch action {
+        case .copy(_, let source), .restore(_, _, _, let source, _): source
+        case .compare(_, let reference): reference
+        case .write, .zero, .read, .complete, .storeMap, .storeMapWord, .probe: nil
+        }
+    }
+}
+
 /// How an operation ended.
 public enum OperationOutcome: Sendable {
     case done
@@ -58,4 +106,8 @@ public enum OperationOutcome: Sendable {
     case different
     /// The member cannot be reached, or refuses; nothing is known of what landed.
     case failed
+    /// The member that a copy, restoration or comparison takes its data from cannot be reached.
+    case sourceFailed
+    /// The appliance knows a newer epoch: another client device has the set.
+    case fenced
 }

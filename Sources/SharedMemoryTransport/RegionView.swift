@@ -36,69 +36,6 @@ public struct RegionView: @unchecked Sendable, BitwiseCopyable {
         return unsafe base + Int(RegionLayout.dataStart.bytes + range.start.bytes)
     }
 
-    /// Stores the intent, the data, and the landed mark, in this order.
-    @inline(__always)
-    public func write(slot: UInt8, _ intent: Intent, from payload: UnsafeRawPointer) {
-        let place = unsafe bytes(intent.range)
-        announce(slot: slot, intent)
-        unsafe Self.store(payload, at: place, count: Int(intent.range.count.bytes))
-        land(slot: slot, intent)
-    }
-
-    /// Stores the record of an upcoming multi-write.
-    @inline(__always)
-    public func announce(slot: UInt8, _ intent: Intent) {
-        let words = intent.words
-        let place = unsafe slotAddress(slot)
-        // The old record stops checking with the first word that changes, and the new one checks only
-        // with the last: a writer killed in between has announced nothing, and stored no data yet.
-        for index in 0..<Intent.recordWords where index != Intent.completedWord {
-            unsafe clinux_store_word(place + index * 8, words[index])
-        }
-    }
-
-    /// Stores the mark that this member holds all of the multi-write.
-    @inline(__always)
-    public func land(slot: UInt8, _ intent: Intent) {
-        unsafe clinux_store_word(slotAddress(slot) + Intent.landedWord * 8, intent.sequence)
-    }
-
-    /// Stores the mark that all members hold all of the multi-write.
-    public func complete(slot: UInt8, sequence: UInt64) {
-        unsafe clinux_store_word(slotAddress(slot) + Intent.completedWord * 8, sequence)
-    }
-
-    /// What stands in a slot of the observer area; nil for nothing whole.
-    public func intentSlot(_ slot: UInt8) -> IntentSlot? {
-        var words = InlineArray<8, UInt64>(repeating: 0)
-        for index in 0..<8 { words[index] = unsafe clinux_load_word(slotAddress(slot) + index * 8) }
-        return IntentSlot(words: words)
-    }
-
-    /// Stores who this region is.
-    public func writeLabel(_ label: RegionLabel) {
-        let words = label.words
-        for index in 0..<RegionLabel.wordCount {
-            unsafe clinux_store_word(base + index * 8, words[index])
-        }
-    }
-
-    /// Who this region says it is; nil when it was never labelled.
-    public func readLabel() -> RegionLabel? {
-        var words = InlineArray<9, UInt64>(repeating: 0)
-        for index in 0..<RegionLabel.wordCount {
-            words[index] = unsafe clinux_load_word(base + index * 8)
-        }
-        return RegionLabel(words: words)
-    }
-
-    @inline(__always)
-    private func slotAddress(_ slot: UInt8) -> UnsafeMutableRawPointer {
-        precondition(Int(slot) < RegionLayout.intentSlotCount, "a slot lies in the observer area")
-        return unsafe base + Int(RegionLayout.observerArea.start.bytes)
-            + Int(slot) * RegionLayout.intentSlotSize
-    }
-
     @inline(__always)
     static func store(_ source: UnsafeRawPointer, at place: UnsafeMutableRawPointer, count: Int) {
         if count >= streamingSize, UInt(bitPattern: place) & 15 == 0 {
@@ -106,5 +43,79 @@ public struct RegionView: @unchecked Sendable, BitwiseCopyable {
         } else {
             unsafe memcpy(place, source, count)
         }
+    }
+}
+
+// The one processor that stores keeps the order of its stores (a streaming copy ends with a fence), so a
+// barrier is nothing.
+extension RegionView: RegionAccess {
+    @inline(__always)
+    public func storeWord(_ word: UInt64, at place: ByteOffset) {
+        unsafe clinux_store_word(address(place), word)
+    }
+
+    @inline(__always)
+    public func loadWord(at place: ByteOffset) -> UInt64 {
+        unsafe clinux_load_word(address(place))
+    }
+
+    @inline(__always)
+    public func storeData(
+        _ payload: PayloadBytes, skipping skipped: ByteCount, at range: ByteRange
+    ) {
+        unsafe Self.store(
+            payload.start + Int(skipped.bytes), at: bytes(range), count: Int(range.count.bytes))
+    }
+
+    public func storeAside(
+        _ payload: PayloadBytes, skipping skipped: ByteCount, count: ByteCount
+    ) {
+        unsafe Self.store(
+            payload.start + Int(skipped.bytes), at: base + Int(RegionLayout.redoData.start.bytes),
+            count: Int(count.bytes))
+    }
+
+    public func restoreAside(at range: ByteRange) {
+        unsafe Self.store(
+            base + Int(RegionLayout.redoData.start.bytes), at: bytes(range),
+            count: Int(range.count.bytes))
+    }
+
+    @inline(__always)
+    public func barrier() {}
+
+    /// Everything before the data, by its distance from the region's start.
+    @inline(__always)
+    private func address(_ place: ByteOffset) -> UnsafeMutableRawPointer {
+        precondition(place < RegionLayout.dataStart, "words stand before the data")
+        return unsafe base + Int(place.bytes)
+    }
+}
+
+/// Where the bytes of a write are, for as long as it is carried out.
+@safe
+public struct PayloadBytes: BitwiseCopyable {
+    let start: UnsafeRawPointer
+
+    /// As many bytes as the write has must be there.
+    @inline(__always)
+    init(_ start: UnsafeRawPointer) { unsafe self.start = start }
+}
+
+extension RegionView {
+    /// Stores the intent, the bytes at `payload`, and the landed mark, in this order.
+    @inline(__always)
+    public func write(slot: UInt8, _ intent: Intent, from payload: UnsafeRawPointer) {
+        unsafe write(slot: slot, intent, from: PayloadBytes(payload))
+    }
+
+    /// The same by way of the redo area: for the last copy of a set.
+    public func writeGuarded(slot: UInt8, _ intent: Intent, from payload: UnsafeRawPointer) {
+        unsafe writeGuarded(slot: slot, intent, from: PayloadBytes(payload))
+    }
+
+    /// Stores a piece in the redo area and then the record that makes it count.
+    package func putAside(_ piece: ByteRange, from payload: UnsafeRawPointer) {
+        unsafe putAside(piece, from: PayloadBytes(payload))
     }
 }
