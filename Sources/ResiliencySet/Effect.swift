@@ -10,6 +10,8 @@ public enum Effect: Sendable, BitwiseCopyable {
     case reply(request: UInt32, RequestOutcome)
     /// Make this change of membership durable, then call `recorded`.
     case record(MembershipDecision)
+    /// Cut the channel to a silent member: what is on its way there must not land later.
+    case disconnect(MemberIndex)
 }
 
 /// How a request ended.
@@ -34,9 +36,9 @@ public enum MembershipDecision: Hashable, Sendable, BitwiseCopyable {
 ///
 /// Room is reserved when an entry starts (`RequestTable.reserved`), so `push` always finds a place.
 struct EffectQueue: ~Copyable {
-    static let capacity = 1024
-    /// Kept free of requests: decisions, steps of rebuild and scrub, completed marks.
-    static let spare = 64
+    static let capacity = 1536
+    /// Kept free of requests: decisions, dirty maps, steps of rebuild and scrub, completed marks.
+    static let spare = 512
 
     private let items = FixedArray<Effect>(
         repeating: .reply(request: 0, .done), count: Self.capacity)

@@ -37,14 +37,18 @@ public struct ResiliencySet: ~Copyable {
     public internal(set) var epoch: Epoch
     public let size: ByteCount
     public let ordering: Ordering
-    /// How long a request waits for a member to come back before it fails, in nanoseconds.
-    public let patience: UInt64
+    var tuning: Tuning
 
     // Membership (Membership/)
     /// Members that hold every acknowledged write.
     public internal(set) var active: MemberSet
     /// Members that receive writes to what they hold already.
-    public internal(set) var rebuilding = MemberSet()
+    public var rebuilding: MemberSet { dirty.rebuilding }
+    /// The last active member, while it cannot be reached: requests wait for it.
+    public internal(set) var absent = MemberSet()
+    /// Members that answer late; read from only when nobody else can be.
+    public internal(set) var suspects = MemberSet()
+    var liveness = Liveness()
     /// Failed here, but not yet in the registry: no write is acknowledged until this is empty.
     public internal(set) var unrecorded = MemberSet()
     var recording = Recording.idle
@@ -62,27 +66,59 @@ public struct ResiliencySet: ~Copyable {
 
     // Beside the I/O
     var cut = Cut.none
-    var rebuilds = Rebuilds()
+    /// The members that were active beside the one whose cut is being recorded.
+    var cutCompanions = MemberSet()
+    var dirty: DirtyMaps
+    /// Dirty maps on their way to regions: decisions wait for them.
+    var mapStores = 0
+    var rebuild = Rebuilding()
     var scrubbing = Scrubbing()
     var found: [FoundIntent] = []
     var repairSteps: [RepairStep] = []
     /// A member was lost since the steps were worked out.
     var isPlanStale = false
+    /// All steps are done; the set serves as soon as the dirty maps are stored.
+    var isClosingRepair = false
 
-    /// A set that still has to be repaired.
-    ///
-    /// `size` is a multiple of `RegionLayout.volumeGranularity`; `patience` is how long requests wait
-    /// below the minimum of members, in nanoseconds.
+    /// A set that still has to be repaired; `size` is a multiple of `RegionLayout.volumeGranularity`.
     public init(
         size: ByteCount, ordering: Ordering, epoch: Epoch, active: MemberSet,
-        patience: UInt64 = 30_000_000_000
+        tuning: Tuning = Tuning()
     ) {
         self.size = size
         self.ordering = ordering
         self.epoch = epoch
         self.active = active
-        self.patience = patience
+        self.tuning = tuning
+        dirty = DirtyMaps(
+            deviceSize: size,
+            extentSize: tuning.extentSize ?? RegionLayout.extentSize(forDataOf: size))
     }
+}
+
+/// What can be chosen about a set without changing what it promises.
+public struct Tuning: Sendable {
+    /// How long a request waits for a member to come back before it fails, in nanoseconds.
+    public var patience: UInt64 = 30_000_000_000
+    /// How long a member may be silent before it is given up, in nanoseconds; 0 where silence is
+    /// impossible (memory that is mapped answers at once).
+    public var evictAfter: UInt64 = 0
+    /// How long an answer of a member confirms this owner, in nanoseconds; 0 where an old owner cannot
+    /// live on beside a new one.
+    public var lease: UInt64 = 0
+    /// The transport may place the bytes of one write in any order (RDMA).
+    public var tearsWrites = false
+    /// The least time after which a read is asked of another member too, in nanoseconds; 0 for never.
+    public var hedgeFloor: UInt64 = 0
+    /// The most that rebuilds copy, in bytes a second; nil for as fast as they go beside the I/O.
+    public var rebuildRate: ByteCount?
+    /// The granule of rebuild and dirty tracking; nil for what `RegionLayout` says.
+    public var extentSize: ByteCount?
+    /// The most that one step of a discard or zeroing touches on each member: it bounds how long other
+    /// requests wait behind a huge one (freeing 64 MiB of small pages takes some milliseconds).
+    public var zeroStep = ByteCount.mebibytes(64)
+
+    public init() {}
 }
 
 extension ResiliencySet {
@@ -102,38 +138,88 @@ extension ResiliencySet {
     /// Nothing is in flight, waiting or to be taken.
     public var isQuiet: Bool { table.isEmpty && effects.isEmpty }
 
+    /// No request and no work but probes is in flight or waiting.
+    public var isSettled: Bool {
+        effects.isEmpty && recording == .idle && unrecorded.isEmpty
+            && table.count == liveness.probed.count
+    }
+
+    /// What was not given back, in a set that is settled; nil for nothing.
+    public var leak: String? {
+        if changesInFlight != 0 { return "\(changesInFlight) changes in flight" }
+        if !slots.areAllFree { return "intent slots" }
+        if table.waiting != 0 { return "\(table.waiting) entries counted as waiting" }
+        if table.reserved != 0 { return "\(table.reserved) reserved effects" }
+        return mapStores == 0 ? nil : "\(mapStores) map stores"
+    }
+
     /// Takes the outcome of an operation; outcomes of operations given up long ago are dropped.
     public mutating func complete(
         _ ticket: OperationTicket, on member: MemberIndex, _ outcome: OperationOutcome
     ) {
+        if tuning.evictAfter != 0, outcome == .done { suspects.remove(member) }
+        guard outcome != .fenced else { return fence() }
         guard let index = table.find(ticket) else { return }
+        if tuning.evictAfter != 0, outcome == .done {
+            heard(from: member, askedAt: table[index].asked)
+        }
         switch table[index].kind {
         case .write, .zero, .discard: completeChange(index, member, outcome)
         case .read: completeRead(index, member, outcome)
         case .rebuildCopy: completeRebuildCopy(index, member, outcome)
         case .repair: completeRepairStep(index, member, outcome)
         case .compare: completeComparison(index, member, outcome)
+        case .mapStore: completeMapStore(index, member, outcome)
+        case .probe: completeProbe(index, member, outcome)
         }
+    }
+
+    /// Tells the time without looking after anything; a driver of members that answer late does so with
+    /// every batch of outcomes.
+    public mutating func setTime(_ time: UInt64) { now = max(now, time) }
+
+    /// The request that an operation is carried out for; nil for work of the set's own.
+    public func request(of ticket: OperationTicket) -> UInt32? {
+        guard let index = table.find(ticket), table[index].isRequest else { return nil }
+        return table[index].token
+    }
+
+    /// Whether the outcome of an operation on `member` is still of interest.
+    public func awaits(_ ticket: OperationTicket, from member: MemberIndex) -> Bool {
+        guard let index = table.find(ticket) else { return false }
+        return table[index].stage == .running && table[index].pending.contains(member)
     }
 
     /// Tells the time, in nanoseconds of a clock that only grows; requests that waited too long fail.
     public mutating func tick(_ time: UInt64) {
+        grantRebuilds(time &- now)
         now = time
-        guard active.isEmpty, phase == .serving else { return }
+        watchMembers()
+        confirmReads()
+        if reachable.isEmpty || tuning.lease != 0 { endPatience() }
+        if reachable.isEmpty { startWaiting() }
+    }
+
+    /// Fails the requests that waited too long for a member.
+    private mutating func endPatience() {
+        guard phase != .fenced else { return }
         var cursor = table.oldest
         while let index = cursor {
             cursor = table.newer(than: index)
-            if table[index].stage == .waiting, table[index].isRequest,
-                time >= table[index].submitted &+ patience
-            {
-                conclude(index, .failed)
+            guard table[index].isRequest, now >= table[index].submitted &+ tuning.patience else {
+                continue
+            }
+            switch table[index].stage {
+            case .waiting: if reachable.isEmpty { conclude(index, .failed) }
+            case .confirming: conclude(index, .failed)
+            case .free, .running, .recording: continue
             }
         }
-        startWaiting()
     }
 
     /// Stops the set for good: another owner has it.
     public mutating func fence() {
+        guard phase != .fenced else { return }
         phase = .fenced
         var cursor = table.oldest
         while let index = cursor {

@@ -7,6 +7,9 @@
 //                           ▼               ▼                       ▼
 //                        dropped here at once, recorded next     removed: its region is a snapshot
 //
+// The last active member never fails for being out of reach: it is absent, and requests wait for it.
+// Only the loss of its memory ends it.
+//
 // One change is recorded at a time. A failed member is used for nothing from the moment it failed; what
 // waits for the registry is only the acknowledgement of writes which that member may have missed.
 
@@ -29,8 +32,26 @@ extension ResiliencySet {
             forsaken.insert(member)
             return
         }
-        memberFailed(member)
+        dropMember(member, mayReturn: false)
         startWaiting()
+    }
+
+    /// The last member is there again, and nothing that was sent to it before may land any more.
+    ///
+    /// It is repaired like after a takeover, by the `intents` in its observer area: what it did not finish
+    /// may have been answered as failed, and stays old or new for good.
+    public mutating func memberReturned(
+        _ member: MemberIndex, intents: [(slot: UInt8, content: IntentSlot)]
+    ) {
+        guard absent.contains(member), phase != .fenced else { return }
+        absent.remove(member)
+        heard(from: member, askedAt: now)
+        phase = .repairing
+        found.removeAll { $0.member == member }
+        for (slot, content) in intents {
+            found.append(FoundIntent(member: member, slot: slot, content: content))
+        }
+        replan()
     }
 
     /// Whether this member is the last copy, and lives only as long as this process.
@@ -43,13 +64,29 @@ extension ResiliencySet {
         }
     }
 
-    /// Adds an empty member that is to be rebuilt; the registry has it already, as of `epoch`.
-    public mutating func add(_ member: MemberIndex, epoch: Epoch) {
+    /// Adds a member that is to be rebuilt; the registry has it already, as of `epoch`.
+    ///
+    /// With `keepsData` its region is the one it had when it failed, and only what it misses is copied,
+    /// if that is known: the extents of its dirty map and of `intents`, those found in its own observer
+    /// area (a write may have reached nobody else).
+    public mutating func add(
+        _ member: MemberIndex, epoch: Epoch, keepsData: Bool = false, intents: [IntentSlot] = []
+    ) {
         precondition(!active.union(rebuilding).contains(member), "a member is added once")
         self.epoch = max(self.epoch, epoch)
-        rebuilds.add(member, deviceSize: size)
-        rebuilding.insert(member)
+        dirty.join(member, keepsData: keepsData)
+        for slot in intents {
+            dirty.mark(slot.intent.range, of: member)
+            // (A sequence used twice would make the marks of its first use count for the second.)
+            slots.resume(after: slot.intent.sequence)
+        }
+        heard(from: member, askedAt: now)
+        storeMap(of: member, on: keepers.subtracting(MemberSet(member)))
+        if dirty.whole.contains(member) { makeKeeper(member) }
     }
+
+    /// Whether what a failed member misses is known, so that it need not be copied whole.
+    public func knowsDirtyMap(of member: MemberIndex) -> Bool { dirty.away.contains(member) }
 
     /// The registry holds the change that was asked for, as of `epoch`.
     public mutating func recorded(_ decision: MembershipDecision, epoch: Epoch) {
@@ -60,21 +97,27 @@ extension ResiliencySet {
         case .fail(let members):
             unrecorded = unrecorded.subtracting(members)
         case .promote(let member):
-            rebuilds.remove(member)
             if rebuilding.contains(member) {
-                rebuilding.remove(member)
+                dirty.forget(member)
                 active.insert(member)
                 dropForsaken()
             }
         case .cut(let member):
             active.remove(member)
+            // (It may have failed meanwhile: the registry has no such member any more.)
+            unrecorded.remove(member)
+            absent.remove(member)
+            dirty.forget(member)
             cut = .none
+            if active.isEmpty { readoptLast() }
         }
         if case .ready(let member) = cut, !active.contains(member) || active.count == 1 {
             cut = .none
         }
+        closeRepair()
         recordNext()
         releaseRecorded()
+        confirmReads()
         startWaiting()
     }
 
@@ -90,32 +133,80 @@ extension ResiliencySet {
         startWaiting()
     }
 
+    /// An operation on a member failed: the member is dropped, unless it is the last.
     mutating func memberFailed(_ member: MemberIndex) {
+        if active == MemberSet(member) {
+            guard absent.isEmpty else { return }
+            absent.insert(member)
+            if phase == .repairing { isPlanStale = true }
+            continueCut()
+            return
+        }
+        dropMember(member, mayReturn: true)
+    }
+
+    /// From now on a member is used for nothing; what it misses is written down on the others.
+    private mutating func dropMember(_ member: MemberIndex, mayReturn: Bool) {
         guard active.contains(member) || rebuilding.contains(member) else { return }
         active.remove(member)
-        rebuilding.remove(member)
+        absent.remove(member)
+        suspects.remove(member)
         forsaken.remove(member)
-        rebuilds.remove(member)
         unrecorded.insert(member)
+        if mayReturn {
+            dirty.leave(member)
+            markInFlight(asMissingOn: member)
+            storeMap(of: member, on: keepers)
+        } else {
+            dirty.forget(member)
+        }
         if phase == .repairing { isPlanStale = true }
-        abandonOperations(on: member)
+        if scrubbing.isRunning { scrubbing.forget(member) }
         recordNext()
+    }
+
+    /// What was in flight when a member failed is what it may miss besides later writes.
+    private mutating func markInFlight(asMissingOn member: MemberIndex) {
+        var cursor = table.oldest
+        while let index = cursor {
+            cursor = table.newer(than: index)
+            if table[index].kind.isChange, table[index].stage != .waiting {
+                dirty.mark(table[index].range, of: member)
+            }
+        }
+        markFound(asMissingOn: member)
+    }
+
+    /// All members but the one that was cut off failed meanwhile: one of them becomes the last, absent.
+    ///
+    /// They hold what the cut member holds, since writes were held for the cut.
+    private mutating func readoptLast() {
+        guard let member = unrecorded.intersection(cutCompanions).first else { return }
+        unrecorded.remove(member)
+        dirty.forget(member)
+        active.insert(member)
+        absent.insert(member)
     }
 
     /// Asks for the next change to be recorded, unless one is under way.
     mutating func recordNext() {
         guard recording == .idle, phase != .fenced else { return }
+        // (A failure that is recorded before the survivors' maps are whole would make stale ones count.)
+        guard mapStores == 0, absent.isEmpty else { return }
         let decision: MembershipDecision
         if !unrecorded.isEmpty {
             decision = .fail(unrecorded)
         } else if case .ready(let member) = cut {
             decision = .cut(member)
-        } else if let member = rebuilds.finished.first {
+        } else if let member = dirty.whole.first {
             decision = .promote(member)
         } else {
             return
         }
         recording = .under(decision)
+        if case .cut(let member) = decision {
+            cutCompanions = active.subtracting(MemberSet(member))
+        }
         effects.push(.record(decision))
     }
 
@@ -128,11 +219,5 @@ extension ResiliencySet {
             if table[index].stage == .recording { conclude(index, .done) }
         }
         continueCut()
-    }
-
-    /// Background work that is aimed at a lost member ends here; operations of requests complete as
-    /// failed, which the transport promises.
-    private mutating func abandonOperations(on member: MemberIndex) {
-        if scrubbing.isRunning { scrubbing.forget(member) }
     }
 }

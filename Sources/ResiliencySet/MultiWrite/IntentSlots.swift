@@ -45,5 +45,6 @@ struct IntentSlots: ~Copyable {
         lastSequence = max(lastSequence, sequence)
     }
 
+    var areAllFree: Bool { free == .max }
     var hasUnmarked: Bool { unmarked != 0 }
 }

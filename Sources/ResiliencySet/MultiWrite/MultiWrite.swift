@@ -5,6 +5,8 @@
 //                C: intent data landed                           then C: …
 //                └ wait for all                             └ wait for all
 //
+//   (Parallel, where a transport may place a write's bytes in any order: one member waits for another.)
+//
 // The intent tells each member's observer that the write is upcoming, on the same ordered channel just
 // before the data, so it costs no round trip. A member that fails on the way is dropped from the set;
 // the write is answered when every other member has it and the registry knows of the failure (G1, G5).
@@ -12,15 +14,11 @@
 import RemoteMemory
 
 extension ResiliencySet {
-    /// The most that one step of a discard or zeroing touches on each member: it bounds how long other
-    /// requests wait behind a huge one (freeing 64 MiB of small pages takes some milliseconds).
-    static var zeroStep: ByteCount { .mebibytes(64) }
-
     @inline(__always)
     mutating func startChange(_ index: Int) -> Bool {
-        guard phase == .serving, cut == .none, !active.isEmpty else { return false }
+        guard phase == .serving, cut == .none, !reachable.isEmpty else { return false }
         let targets = active.union(
-            rebuilding.isEmpty ? rebuilding : rebuilds.holders(of: table[index].range))
+            rebuilding.isEmpty ? rebuilding : dirty.holders(of: table[index].range))
         guard table.reserve(targets.count + 1, for: index) else { return false }
         guard let (slot, sequence) = slots.take() else {
             table.unreserve(index)
@@ -34,6 +32,7 @@ extension ResiliencySet {
             kind: table[index].kind == .write ? .write : .zero)
         table[index].progress = .zero
         table[index].done = MemberSet()
+        if !dirty.away.isEmpty { table[index].marks = dirty.markAway(table[index].range) }
         issue(index, to: targets)
         return true
     }
@@ -43,8 +42,10 @@ extension ResiliencySet {
     private mutating func issue(_ index: Int, to targets: MemberSet) {
         switch ordering {
         case .parallel:
-            table[index].pending = targets
-            for member in targets { issue(index, on: member) }
+            let first = tuning.tearsWrites ? targets.subtracting(heldBack(index)) : targets
+            table[index].pending = first
+            table[index].next = targets.subtracting(first)
+            for member in first { issue(index, on: member) }
         case .sequential:
             guard let member = targets.first else { return }
             table[index].pending = MemberSet(member)
@@ -53,19 +54,34 @@ extension ResiliencySet {
         }
     }
 
+    /// The member that a write reaches only when another has it whole.
+    ///
+    /// Where a transport places the bytes of a write in any order, a client device that dies would
+    /// otherwise leave a block half old and half new on all members at once.
+    private func heldBack(_ index: Int) -> MemberSet {
+        guard table[index].kind == .write, active.count > 1, let last = active.last else {
+            return MemberSet()
+        }
+        return MemberSet(last)
+    }
+
     @inline(__always)
     private mutating func issue(_ index: Int, on member: MemberIndex) {
         let entry = table[index]
+        table[index].asked = now
         let action: RemoteOperation.Action
         if entry.kind == .write {
-            action = .write(slot: entry.slot, entry.intent, request: entry.token)
+            action = .write(
+                slot: entry.slot, entry.intent, request: entry.token,
+                isGuarded: active == MemberSet(member), marks: entry.marks)
         } else {
             let rest = ByteCount(entry.range.count.bytes - entry.progress.bytes)
             let step = ByteRange(
-                start: entry.range.start + entry.progress, count: min(rest, Self.zeroStep))
+                start: entry.range.start + entry.progress, count: min(rest, tuning.zeroStep))
             action = .zero(
                 slot: entry.slot, entry.intent, step: step, keepAllocated: entry.kind == .zero,
-                first: entry.progress == .zero, last: step.end == entry.range.end)
+                first: entry.progress == .zero, last: step.end == entry.range.end,
+                marks: entry.marks)
         }
         effects.push(
             .perform(
@@ -78,12 +94,15 @@ extension ResiliencySet {
         table[index].pending.remove(member)
         switch outcome {
         case .done: table[index].done.insert(member)
-        case .failed, .different:
+        case .failed, .different, .sourceFailed, .fenced:
             table[index].done.remove(member)
             memberFailed(member)
         }
         table[index].next = table[index].next.intersection(active.union(rebuilding))
-        if let next = table[index].next.popFirst() {
+        let isNextDue =
+            ordering == .sequential || table[index].pending.isEmpty
+            || !table[index].done.intersection(active).isEmpty
+        if isNextDue, let next = table[index].next.popFirst() {
             table[index].pending.insert(next)
             issue(index, on: next)
         }
@@ -97,8 +116,8 @@ extension ResiliencySet {
             return changeDone(index)
         }
         let rest = table[index].range.count.bytes - table[index].progress.bytes
-        guard rest > Self.zeroStep.bytes else { return changeDone(index) }
-        table[index].progress = table[index].progress + Self.zeroStep
+        guard rest > tuning.zeroStep.bytes else { return changeDone(index) }
+        table[index].progress = table[index].progress + tuning.zeroStep
         issue(index, to: holders)
     }
 
@@ -106,6 +125,7 @@ extension ResiliencySet {
     private mutating func changeDone(_ index: Int) {
         guard !table[index].done.intersection(active).isEmpty else {
             // Nobody holds it: it starts over when a member is back, or fails after the bounded wait.
+            spoil(table[index].range)
             slots.release(table[index].slot)
             changesInFlight -= 1
             table.setStage(index, .waiting)
@@ -128,7 +148,7 @@ extension ResiliencySet {
                 effects.push(
                     .perform(
                         RemoteOperation(
-                            ticket: OperationTicket(entry: .max, generation: 0), member: member,
+                            ticket: .none, member: member,
                             action: .complete(slot: slot, sequence: sequence))))
             }
         }

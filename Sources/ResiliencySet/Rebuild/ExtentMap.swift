@@ -23,6 +23,24 @@ public struct ExtentMap: ~Copyable {
         }
     }
 
+    private init(copying other: borrowing ExtentMap) {
+        extentSize = other.extentSize
+        deviceSize = other.deviceSize
+        extentCount = other.extentCount
+        setCount = other.setCount
+        words = other.words
+    }
+
+    /// The same extents once more.
+    public func copy() -> ExtentMap { ExtentMap(copying: self) }
+
+    /// How many 64-bit words the map has.
+    public var wordCount: Int { words.count }
+    /// The extents from 64 times `index` on, one bit each.
+    public func word(_ index: Int) -> UInt64 { words[index] }
+    /// All words, as they stand in a region.
+    public var allWords: [UInt64] { words }
+
     @inline(__always)
     public func contains(_ extent: Int) -> Bool {
         words[extent >> 6] & (1 << UInt64(extent & 63)) != 0
@@ -38,6 +56,27 @@ public struct ExtentMap: ~Copyable {
         guard !contains(extent) else { return }
         words[extent >> 6] |= 1 << UInt64(extent & 63)
         setCount += 1
+    }
+
+    /// Sets every extent that `range` touches.
+    public mutating func insertAll(of range: ByteRange) {
+        guard let extents = extents(of: range) else { return }
+        for extent in extents { insert(extent) }
+    }
+
+    /// Sets every extent that is set in `other`, which has the words of a map of the same device.
+    public mutating func merge(_ other: [UInt64]) {
+        for extent in 0..<extentCount where extent >> 6 < other.count {
+            if other[extent >> 6] & (1 << UInt64(extent & 63)) != 0 { insert(extent) }
+        }
+    }
+
+    /// The extents that `range` touches; nil for none.
+    public func extents(of range: ByteRange) -> ClosedRange<Int>? {
+        guard !range.isEmpty else { return nil }
+        let first = Int(range.start.bytes / extentSize.bytes)
+        let last = Int((range.end.bytes - 1) / extentSize.bytes)
+        return first...last
     }
 
     /// The first set extent at or after `start`.
@@ -56,10 +95,8 @@ public struct ExtentMap: ~Copyable {
     /// Whether every extent that `range` touches is set.
     @inline(__always)
     public func containsAll(of range: ByteRange) -> Bool {
-        guard !range.isEmpty else { return true }
-        let first = Int(range.start.bytes / extentSize.bytes)
-        let last = Int((range.end.bytes - 1) / extentSize.bytes)
-        for extent in first...last where !contains(extent) { return false }
+        guard let extents = extents(of: range) else { return true }
+        for extent in extents where !contains(extent) { return false }
         return true
     }
 

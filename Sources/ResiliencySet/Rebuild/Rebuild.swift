@@ -1,95 +1,19 @@
 // Restoring lost redundancy beside the running I/O, extent by extent.
 //
-// Each rebuilding member has a map of the extents it still misses. A foreground write goes to the member
-// as soon as one extent it touches is held there; an extent leaves the map after it was copied whole
-// under a lock that keeps changes out. So for every extent: held ⇒ every later write was sent there too.
-// When the map is empty the member is promoted, which the registry hears of first.
+// Each rebuilding member has a map of the extents it still misses (DirtyMaps). A foreground write goes to
+// the member as soon as one extent it touches is held there; an extent leaves the map after it was copied
+// whole under a lock that keeps changes out. So for every extent: held ⇒ every later write was sent there
+// too. When the map is empty the member is promoted, which the registry hears of first.
 
 public import RemoteMemory
 
-/// The members being rebuilt and what each misses.
-struct Rebuilds: ~Copyable {
-    /// The members that miss nothing any more and wait for their promotion to be recorded.
-    private(set) var finished = MemberSet()
+/// Where rebuilding stands: one extent is copied at a time.
+struct Rebuilding: ~Copyable {
     /// The member and extent being copied.
-    private(set) var copying: (member: MemberIndex, extent: Int)?
-    private var missing: [MemberIndex: MissingExtents] = [:]
-    private var cursor = 0
-    private var lives: UInt32 = 0
-
-    /// A box, since a dictionary cannot hold what cannot be copied.
-    private final class MissingExtents {
-        /// Tells this life of the member from those before, whose copies may still come in.
-        let life: UInt32
-        var map: ExtentMap
-        init(life: UInt32, _ map: consuming ExtentMap) {
-            self.life = life
-            self.map = map
-        }
-    }
-
-    mutating func add(_ member: MemberIndex, deviceSize: ByteCount) {
-        lives &+= 1
-        missing[member] = MissingExtents(
-            life: lives,
-            ExtentMap(
-                deviceSize: deviceSize, extentSize: RegionLayout.extentSize(forDataOf: deviceSize),
-                allSet: true))
-        finished.remove(member)
-        cursor = 0
-    }
-
-    mutating func remove(_ member: MemberIndex) {
-        missing[member] = nil
-        finished.remove(member)
-        if copying?.member == member { copying = nil }
-    }
-
-    /// The members that hold an extent which `range` touches.
-    func holders(of range: ByteRange) -> MemberSet {
-        var holders = MemberSet()
-        for (member, extents) in missing where !extents.map.containsAll(of: range) {
-            holders.insert(member)
-        }
-        return holders
-    }
-
-    /// Picks the next extent to copy; nil when one is under way or nothing is missing.
-    mutating func next() -> (member: MemberIndex, life: UInt32, range: ByteRange)? {
-        guard copying == nil else { return nil }
-        var candidates = MemberSet(missing.keys).subtracting(finished)
-        guard let member = candidates.popFirst(), let extents = missing[member] else { return nil }
-        guard let extent = extents.map.next(from: cursor) ?? extents.map.next(from: 0) else {
-            finished.insert(member)
-            return nil
-        }
-        cursor = extent + 1
-        copying = (member, extent)
-        return (member, extents.life, extents.map.range(of: extent))
-    }
-
-    /// Whether a copy that was begun is meant for the member as it is now.
-    func isCurrent(_ life: UInt32, of member: MemberIndex) -> Bool { missing[member]?.life == life }
-
-    /// A copy ended; `whole` when the member holds the extent that starts there now.
-    mutating func copied(_ range: ByteRange, to member: MemberIndex, life: UInt32, whole: Bool) {
-        guard let extents = missing[member], extents.life == life else { return }
-        let extent = Int(range.start.bytes / extents.map.extentSize.bytes)
-        if let current = copying, current == (member, extent) { copying = nil }
-        guard whole else { return }
-        extents.map.remove(extent)
-        if extents.map.setCount == 0 { finished.insert(member) }
-    }
-
-    func progress(of member: MemberIndex) -> RebuildStanding? {
-        guard let extents = missing[member] else { return nil }
-        return RebuildStanding(
-            missing: ByteCount(
-                min(
-                    UInt64(extents.map.setCount) * extents.map.extentSize.bytes,
-                    extents.map.deviceSize.bytes)),
-            total: extents.map.deviceSize)
-    }
+    var copying: (member: MemberIndex, extent: Int)?
+    var cursor = 0
+    /// How much may be copied now, in bytes, when there is a limit.
+    var allowance: UInt64 = 0
 }
 
 /// How far the rebuild of a member has come.
@@ -103,7 +27,11 @@ public struct RebuildStanding: Hashable, Sendable {
 extension ResiliencySet {
     /// How far the rebuild of `member` has come; nil when it is not being rebuilt.
     public func rebuildStanding(of member: MemberIndex) -> RebuildStanding? {
-        rebuilds.progress(of: member)
+        guard dirty.rebuilding.contains(member), let map = dirty[member] else { return nil }
+        return RebuildStanding(
+            missing: ByteCount(
+                min(UInt64(map.extents.setCount) * dirty.extentSize.bytes, size.bytes)),
+            total: size)
     }
 
     /// Starts the next step of rebuild or scrub, if one is due; false when there is nothing to start.
@@ -112,29 +40,65 @@ extension ResiliencySet {
     /// load, back to back when idle.
     public mutating func advanceBackground() -> Bool {
         guard phase == .serving, table.hasRoom else { return false }
-        if !rebuilding.isEmpty, !active.isEmpty {
-            if let (member, life, range) = rebuilds.next() {
-                let index = table.append(.rebuildCopy, range, token: life, at: now)
+        if !rebuilding.isEmpty, !reachable.isEmpty {
+            if let (member, range) = nextToCopy(), let map = dirty[member] {
+                let index = table.append(.rebuildCopy, range, token: map.life, at: now)
                 table[index].next = MemberSet(member)
                 start(index)
                 return true
             }
-            if !rebuilds.finished.isEmpty, recording == .idle {
+            if !dirty.whole.isEmpty, recording == .idle, mapStores == 0 {
                 recordNext()
-                return true
+                if recording != .idle { return true }
             }
         }
         return advanceScrub()
     }
 
+    /// Picks the next extent to copy; nil when one is under way, or none is missing or allowed.
+    ///
+    /// The member that misses least comes first: so redundancy is back soonest.
+    private mutating func nextToCopy() -> (member: MemberIndex, range: ByteRange)? {
+        guard rebuild.copying == nil else { return nil }
+        var choice: (member: MemberIndex, missing: Int)?
+        for member in dirty.rebuilding.subtracting(dirty.whole) {
+            guard let map = dirty[member] else { continue }
+            if let choice, choice.missing <= map.extents.setCount { continue }
+            choice = (member, map.extents.setCount)
+        }
+        guard let choice, let map = dirty[choice.member],
+            let extent = map.extents.next(from: rebuild.cursor) ?? map.extents.next(from: 0)
+        else { return nil }
+        let range = map.extents.range(of: extent)
+        if tuning.rebuildRate != nil {
+            guard rebuild.allowance >= range.count.bytes else { return nil }
+            rebuild.allowance -= range.count.bytes
+        }
+        rebuild.cursor = extent + 1
+        rebuild.copying = (choice.member, extent)
+        return (choice.member, range)
+    }
+
+    /// Limits rebuilds to this many bytes a second; nil for as fast as they go beside the I/O.
+    public mutating func limitRebuilds(to rate: ByteCount?) {
+        tuning.rebuildRate = rate
+        rebuild.allowance = 0
+    }
+
+    /// What `elapsed` nanoseconds allow to be copied, up to what a second does.
+    mutating func grantRebuilds(_ elapsed: UInt64) {
+        guard let rate = tuning.rebuildRate else { return }
+        let grant = Double(rate.bytes) * Double(elapsed) / 1_000_000_000
+        let most = max(rate.bytes, dirty.extentSize.bytes)
+        rebuild.allowance = min(most, rebuild.allowance + UInt64(grant.rounded(.up)))
+    }
+
     mutating func startRebuildCopy(_ index: Int) -> Bool {
-        guard let member = table[index].next.first,
-            rebuilds.isCurrent(table[index].token, of: member), let source = active.first
+        guard let member = table[index].next.first else { return false }
+        guard let map = dirty[member], map.life == table[index].token,
+            let source = readCandidate
         else {
-            if let member = table[index].next.first {
-                rebuilds.copied(
-                    table[index].range, to: member, life: table[index].token, whole: false)
-            }
+            stopCopying(member)
             table.remove(index)
             return false
         }
@@ -142,6 +106,7 @@ extension ResiliencySet {
         table.setStage(index, .running)
         table[index].pending = MemberSet(member)
         table[index].done = MemberSet(source)
+        table[index].asked = now
         effects.push(
             .perform(
                 RemoteOperation(
@@ -153,15 +118,43 @@ extension ResiliencySet {
     mutating func completeRebuildCopy(
         _ index: Int, _ member: MemberIndex, _ outcome: OperationOutcome
     ) {
-        let isCurrent = rebuilds.isCurrent(table[index].token, of: member)
-        rebuilds.copied(
-            table[index].range, to: member, life: table[index].token,
-            whole: outcome == .done && rebuilding.contains(member))
-        // (When the source was lost, the target is not to blame.)
-        let isToBlame = isCurrent && active.isSuperset(of: table[index].done)
+        let entry = table[index]
         table.remove(index)
-        if outcome != .done, isToBlame { memberFailed(member) }
-        if !rebuilds.finished.isEmpty { recordNext() }
+        stopCopying(member)
+        let isCurrent = dirty[member]?.life == entry.token && rebuilding.contains(member)
+        switch outcome {
+        case .done where isCurrent: held(entry.range, on: member)
+        case .done: break
+        case .sourceFailed:
+            if let source = entry.done.first { memberFailed(source) }
+        case .failed, .different, .fenced: if isCurrent { memberFailed(member) }
+        }
         startWaiting()
+    }
+
+    private mutating func stopCopying(_ member: MemberIndex) {
+        if rebuild.copying?.member == member { rebuild.copying = nil }
+    }
+
+    /// A rebuilding member holds one extent more.
+    private mutating func held(_ range: ByteRange, on member: MemberIndex) {
+        let extent = Int(range.start.bytes / dirty.extentSize.bytes)
+        dirty.copied(extent, to: member)
+        storeMapWord(extent / 64, of: member)
+        if dirty.whole.contains(member) { makeKeeper(member) }
+    }
+
+    /// A member that misses nothing keeps the other members' maps from now on, like active ones do; its
+    /// promotion waits until it has them.
+    mutating func makeKeeper(_ member: MemberIndex) {
+        for other in dirty.members where other != member {
+            storeMap(of: other, on: MemberSet(member))
+        }
+        recordNext()
+    }
+
+    /// What a change left on rebuilding members is not on any active one: they miss its extents again.
+    mutating func spoil(_ range: ByteRange) {
+        for member in dirty.rebuilding { dirty.mark(range, of: member) }
     }
 }

@@ -26,6 +26,8 @@ extension ResiliencySet {
     @discardableResult
     private mutating func plan() -> ByteCount {
         isPlanStale = false
+        isClosingRepair = false
+        for member in dirty.members { markFound(asMissingOn: member) }
         let steps = RepairPlan.steps(for: found, active: active)
         repairSteps = steps.reversed()
         let bytes = steps.reduce(UInt64(0)) { $0 + $1.range.count.bytes }
@@ -33,54 +35,98 @@ extension ResiliencySet {
         return ByteCount(bytes)
     }
 
+    /// A half-done write may have reached a member that is not active, and is settled only on others.
+    mutating func markFound(asMissingOn member: MemberIndex) {
+        for item in found where !item.content.completed {
+            dirty.mark(item.content.intent.range, of: member)
+        }
+    }
+
+    /// The plan is made anew, with the members that there are now.
+    mutating func replan() {
+        isPlanStale = true
+        if !table.isRepairing { plan() }
+    }
+
     private mutating func continueRepair() {
+        guard absent.isEmpty else { return }
         guard let step = repairSteps.last else {
             found = []
-            phase = .serving
-            startWaiting()
-            return
+            isClosingRepair = true
+            for member in dirty.members { storeMap(of: member, on: keepers) }
+            return closeRepair()
         }
         start(table.appendFirst(.repair, step.range, at: now))
     }
 
+    /// Serves, once all steps are done, every active member has the dirty maps, and the registry knows who
+    /// was lost on the way.
+    ///
+    /// (Writes would use the slots of repaired intents again; a successor that still takes a lost member
+    /// for an active one would then find it different, and no intent that tells.)
+    mutating func closeRepair() {
+        guard isClosingRepair, phase == .repairing, mapStores == 0, absent.isEmpty,
+            unrecorded.isEmpty
+        else { return }
+        isClosingRepair = false
+        phase = .serving
+        recordNext()
+        startWaiting()
+    }
+
+    /// One target at a time: so a member that is lost meanwhile leaves at most one of the others torn.
     mutating func startRepairStep(_ index: Int) -> Bool {
-        guard let step = repairSteps.last, table.reserve(step.targets.count, for: index) else {
-            return false
-        }
+        guard let step = repairSteps.last,
+            let target = step.targets.intersection(step.torn).first ?? step.targets.first,
+            table.reserve(1, for: index)
+        else { return false }
         table.setStage(index, .running)
-        table[index].pending = step.targets
+        table[index].pending = MemberSet(target)
+        table[index].asked = now
         table[index].done = step.source.map { MemberSet($0) } ?? MemberSet()
-        for member in step.targets {
-            let action: RemoteOperation.Action =
-                if let source = step.source {
-                    .restore(
-                        slot: step.slot, step.intent, range: step.range, source: source,
-                        last: step.isLast)
-                } else {
-                    .zero(
-                        slot: step.slot, step.intent, step: step.range, keepAllocated: false,
-                        first: true, last: step.isLast)
-                }
-            effects.push(
-                .perform(
-                    RemoteOperation(ticket: table.ticket(index), member: member, action: action)))
-        }
+        let action: RemoteOperation.Action =
+            if let source = step.source {
+                .restore(
+                    slot: step.slot, step.intent, range: step.range, source: source,
+                    last: step.isLast)
+            } else {
+                .zero(
+                    slot: step.slot, step.intent, step: step.range, keepAllocated: false,
+                    first: true, last: step.isLast, marks: MemberSet())
+            }
+        effects.push(
+            .perform(
+                RemoteOperation(ticket: table.ticket(index), member: target, action: action)))
         return true
     }
 
     mutating func completeRepairStep(
         _ index: Int, _ member: MemberIndex, _ outcome: OperationOutcome
     ) {
-        guard table[index].pending.contains(member) else { return }
-        table[index].pending.remove(member)
-        if outcome != .done, active.isSuperset(of: table[index].done) { memberFailed(member) }
-        guard table[index].pending.isEmpty else { return }
+        guard table[index].pending.contains(member), let step = repairSteps.last else { return }
+        let source = table[index].done.first
         table.remove(index)
-        if !isPlanStale {
-            repairSteps.removeLast()
-            continueRepair()
-        } else {
-            plan()
+        switch outcome {
+        case .done: settled(step, on: member)
+        case .sourceFailed: if let source { memberFailed(source) }
+        case .failed, .different, .fenced: memberFailed(member)
         }
+        guard !isPlanStale else {
+            plan()
+            return
+        }
+        repairSteps[repairSteps.count - 1].targets.remove(member)
+        if repairSteps[repairSteps.count - 1].targets.isEmpty { repairSteps.removeLast() }
+        continueRepair()
+    }
+
+    /// A target has what the step gave it: a plan that is made anew builds on that.
+    private mutating func settled(_ step: RepairStep, on member: MemberIndex) {
+        guard step.isLast else { return }
+        found.removeAll { $0.member == member && $0.slot == step.slot }
+        found.append(
+            FoundIntent(
+                member: member, slot: step.slot,
+                content: IntentSlot(intent: step.intent, landed: true, completed: false)))
     }
 }

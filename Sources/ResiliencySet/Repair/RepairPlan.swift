@@ -34,6 +34,8 @@ package struct RepairStep: Hashable, Sendable {
     /// The member whose data counts; nil for zeroes.
     package var source: MemberIndex?
     package var targets: MemberSet
+    /// Those that may hold a part of the write: they come first, while the others are still whole.
+    package var torn: MemberSet
     /// No later step belongs to the same intent.
     package var isLast: Bool
 }
@@ -54,7 +56,8 @@ package enum RepairPlan {
                 steps.append(
                     RepairStep(
                         slot: write.slot, intent: write.intent, range: range, source: source,
-                        targets: targets, isLast: position == open.count - 1))
+                        targets: targets, torn: write.seen.subtracting(write.landed),
+                        isLast: position == open.count - 1))
             }
         }
         return steps
@@ -71,24 +74,39 @@ package enum RepairPlan {
 
     /// The multi-writes that were found, newest first.
     private static func multiWrites(in found: [FoundIntent], active: MemberSet) -> [FoundWrite] {
-        var writes: [UInt64: FoundWrite] = [:]
-        var newestInSlot: [UInt8: UInt64] = [:]
+        var writes: [Age: FoundWrite] = [:]
+        var newestInSlot: [UInt8: Age] = [:]
         for item in found where active.contains(item.member) {
-            let sequence = item.content.intent.sequence
-            var write = writes[sequence] ?? FoundWrite(slot: item.slot, intent: item.content.intent)
+            let age = Age(item.content.intent)
+            var write = writes[age] ?? FoundWrite(slot: item.slot, intent: item.content.intent)
             write.seen.insert(item.member)
             if item.content.landed { write.landed.insert(item.member) }
             if item.content.completed { write.isComplete = true }
-            writes[sequence] = write
-            newestInSlot[item.slot] = max(newestInSlot[item.slot] ?? 0, sequence)
+            writes[age] = write
+            newestInSlot[item.slot] = max(newestInSlot[item.slot] ?? age, age)
         }
         return writes.values.map { write in
             var write = write
-            if let newest = newestInSlot[write.slot], newest > write.intent.sequence {
+            if let newest = newestInSlot[write.slot], newest > Age(write.intent) {
                 write.isComplete = true
             }
             return write
-        }.sorted { $0.intent.sequence > $1.intent.sequence }
+        }.sorted { Age($0.intent) > Age($1.intent) }
+    }
+
+    /// Orders multi-writes, also those of an owner whose last ones nobody else saw.
+    private struct Age: Hashable, Comparable {
+        let epoch: Epoch
+        let sequence: UInt64
+
+        init(_ intent: Intent) {
+            epoch = intent.epoch
+            sequence = intent.sequence
+        }
+
+        static func < (left: Age, right: Age) -> Bool {
+            (left.epoch, left.sequence) < (right.epoch, right.sequence)
+        }
     }
 
     private static func direction(

@@ -20,6 +20,8 @@ struct Entry: BitwiseCopyable {
         /// Zeroes whose memory is given back.
         case discard
         case rebuildCopy, repair, compare
+        /// Without a range: a dirty map is stored, a member is asked whether it is there.
+        case mapStore, probe
 
         /// Changes the contents of the device.
         var isChange: Bool { self == .write || self == .zero || self == .discard }
@@ -27,7 +29,11 @@ struct Entry: BitwiseCopyable {
         var isExclusive: Bool { isChange || self == .repair }
     }
 
-    enum Stage: UInt8 { case free, waiting, running, recording }
+    enum Stage: UInt8 {
+        case free, waiting, running, recording
+        /// A read has its data, but whether this owner still has the set is not certain.
+        case confirming
+    }
 
     var kind = Kind.read
     var stage = Stage.free
@@ -44,6 +50,10 @@ struct Entry: BitwiseCopyable {
     /// How many effects are set aside for this entry while it runs.
     var reserved = 0
     var submitted: UInt64 = 0
+    /// When the operations under way were asked for.
+    var asked: UInt64 = 0
+    /// The dirty maps that this change adds to.
+    var marks = MemberSet()
     var range = ByteRange(start: ByteOffset(0), count: .zero)
     var intent = Intent(
         epoch: Epoch(0), sequence: 0, range: ByteRange(start: ByteOffset(0), count: .zero),
@@ -53,11 +63,19 @@ struct Entry: BitwiseCopyable {
     var older = RequestTable.none
     var newer = RequestTable.none
 
+    /// Whether it copies or compares what `member` holds (kept in `done` while it runs).
+    func takesFrom(_ member: MemberIndex) -> Bool {
+        switch kind {
+        case .rebuildCopy, .repair, .compare: done.contains(member)
+        case .read, .write, .zero, .discard, .mapStore, .probe: false
+        }
+    }
+
     /// Somebody waits for its reply.
     var isRequest: Bool {
         switch kind {
         case .read, .write, .zero, .discard: true
-        case .rebuildCopy, .repair, .compare: false
+        case .rebuildCopy, .repair, .compare, .mapStore, .probe: false
         }
     }
 }
@@ -65,9 +83,10 @@ struct Entry: BitwiseCopyable {
 /// The bounded table of entries, in order of arrival.
 struct RequestTable: ~Copyable {
     /// The most requests of one volume in flight; beyond it connections are not received from.
-    static let capacity = 256
-    /// Kept for work that is nobody's request.
-    static let spare = 4
+    static let capacity = 256 + spare
+    /// Kept for work that is nobody's request: a probe and a few map stores a member, a copy, a step of
+    /// repair, a comparison.
+    static let spare = 64
     static let none: Int16 = -1
 
     private let entries = FixedArray<Entry>(repeating: Entry(), count: Self.capacity)
@@ -88,6 +107,7 @@ struct RequestTable: ~Copyable {
 
     var isEmpty: Bool { count == 0 }
     var hasRoom: Bool { count < Self.capacity - Self.spare }
+    var canTakeSpare: Bool { count < Self.capacity }
     var oldest: Int? { head == Self.none ? nil : Int(head) }
 
     @inline(__always)
@@ -133,6 +153,7 @@ struct RequestTable: ~Copyable {
         entries[index].next = MemberSet()
         entries[index].done = MemberSet()
         entries[index].progress = .zero
+        entries[index].marks = MemberSet()
         entries[index].older = tail
         entries[index].newer = Self.none
         if tail == Self.none {
@@ -183,6 +204,16 @@ struct RequestTable: ~Copyable {
             entries[index].reserved = 0
         }
         entries[index].stage = stage
+    }
+
+    /// Whether a step of repair is under way.
+    var isRepairing: Bool {
+        var cursor = oldest
+        while let index = cursor {
+            if entries[index].kind == .repair { return true }
+            cursor = newer(than: index)
+        }
+        return false
     }
 
     /// Sets room for `effects` aside for an entry about to run; false when there is none now.

@@ -43,6 +43,7 @@ extension ResiliencySet {
         case .rebuildCopy: return startRebuildCopy(index)
         case .repair: return startRepairStep(index)
         case .compare: return startComparison(index)
+        case .mapStore, .probe: return false
         }
     }
 

@@ -16,9 +16,9 @@ struct Scrubbing: ~Copyable {
     /// The comparison under way belongs to an earlier pass.
     private var isLate = false
 
-    mutating func begin(deviceSize: ByteCount) {
+    mutating func begin(deviceSize: ByteCount, extentSize: ByteCount) {
         self.deviceSize = deviceSize
-        extentSize = RegionLayout.extentSize(forDataOf: deviceSize)
+        self.extentSize = extentSize
         extent = 0
         isLoaded = false
         report = ScrubStanding(compared: .zero, total: deviceSize, differentExtents: 0)
@@ -85,14 +85,16 @@ public struct ScrubStanding: Hashable, Sendable {
 
 extension ResiliencySet {
     /// Starts a pass over the whole device; a pass under way starts over.
-    public mutating func beginScrub() { scrubbing.begin(deviceSize: size) }
+    public mutating func beginScrub() {
+        scrubbing.begin(deviceSize: size, extentSize: dirty.extentSize)
+    }
 
     /// The pass under way or the last one; nil while it runs tells nothing is wrong yet.
     public var scrubStanding: ScrubStanding { scrubbing.report }
     public var isScrubbing: Bool { scrubbing.isRunning || scrubbing.isComparing }
 
     mutating func advanceScrub() -> Bool {
-        guard !active.isEmpty else {
+        guard !reachable.isEmpty else {
             scrubbing.abandon()
             return false
         }
@@ -116,6 +118,7 @@ extension ResiliencySet {
         table.setStage(index, .running)
         table[index].pending = MemberSet(member)
         table[index].done = MemberSet(reference)
+        table[index].asked = now
         effects.push(
             .perform(
                 RemoteOperation(
@@ -128,9 +131,13 @@ extension ResiliencySet {
         _ index: Int, _ member: MemberIndex, _ outcome: OperationOutcome
     ) {
         scrubbing.compared(table[index].range, different: outcome == .different)
-        let isToBlame = active.isSuperset(of: table[index].done)
+        let reference = table[index].done
         table.remove(index)
-        if outcome == .failed, isToBlame { memberFailed(member) }
+        switch outcome {
+        case .done, .different: break
+        case .failed, .fenced: memberFailed(member)
+        case .sourceFailed: if let reference = reference.first { memberFailed(reference) }
+        }
         startWaiting()
     }
 }
