@@ -53,9 +53,7 @@ struct ManagedVolume {
     }
 
     /// The members that are not failed.
-    var liveMembers: [MemberRecord] {
-        record.members.filter { $0.state == .active || $0.state == .rebuilding }
-    }
+    var liveMembers: [MemberRecord] { record.liveMembers }
 
     var activeMembers: [MemberRecord] { record.members.filter { $0.state == .active } }
 }

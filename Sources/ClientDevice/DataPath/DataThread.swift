@@ -184,12 +184,9 @@ package actor DataThread: EventHandler {
     ///
     /// Returns how many bytes had to be settled.
     package func add(_ setup: VolumeSetup) -> ByteCount {
-        let volume = Volume(
-            id: setup.id, name: setup.name, size: setup.size, ordering: setup.ordering,
-            epoch: setup.epoch, patience: setup.patience, active: setup.active,
-            decisions: setup.decisions)
+        let volume = Volume(setup)
         volumes[setup.id] = volume
-        return volume.repair()
+        return volume.repair(rebuilding: setup.rebuilding)
     }
 
     /// Lets go of a volume: its clients are disconnected, its memory is unmapped.
@@ -206,9 +203,11 @@ package actor DataThread: EventHandler {
         volumes[id]?.lose(member) ?? false
     }
 
-    package func add(_ region: MappedRegion, as member: MemberIndex, to id: VolumeID, epoch: Epoch)
-    {
-        volumes[id]?.add(region, as: member, epoch: epoch)
+    package func add(
+        _ region: MappedRegion, identity: RegionID, as member: MemberIndex, to id: VolumeID,
+        epoch: Epoch
+    ) {
+        volumes[id]?.add(region, identity: identity, as: member, epoch: epoch)
     }
 
     /// The registry holds a decision of the volume's engine.
@@ -299,11 +298,16 @@ package struct VolumeSetup: Sendable {
     /// How long requests wait below the minimum of members, in nanoseconds.
     package var patience: UInt64
     package var active: [MemberIndex: MappedRegion]
+    /// Members whose rebuild is to go on where it stood.
+    package var rebuilding: [MemberIndex: MappedRegion]
+    /// Which region each member has.
+    package var identities: [MemberIndex: RegionID]
     package var decisions: @Sendable (VolumeID, MembershipDecision) -> Void
 
     package init(
         id: VolumeID, name: String, size: ByteCount, ordering: Ordering, epoch: Epoch,
         patience: UInt64, active: [MemberIndex: MappedRegion],
+        rebuilding: [MemberIndex: MappedRegion] = [:], identities: [MemberIndex: RegionID] = [:],
         decisions: @escaping @Sendable (VolumeID, MembershipDecision) -> Void
     ) {
         self.id = id
@@ -313,6 +317,8 @@ package struct VolumeSetup: Sendable {
         self.epoch = epoch
         self.patience = patience
         self.active = active
+        self.rebuilding = rebuilding
+        self.identities = identities
         self.decisions = decisions
     }
 }

@@ -54,6 +54,8 @@ final class Volume {
     private var engine: ResiliencySet
     private let views = FixedArray<RegionView?>(repeating: nil, count: MemberIndex.limit)
     private var regions: [MemberIndex: MappedRegion] = [:]
+    /// Which regions members have or had: dirty maps name them.
+    private var identities: [MemberIndex: RegionID] = [:]
     private var allocation: AllocationMap
     private let pending = FixedArray<PendingRequest>(
         repeating: PendingRequest(), count: Volume.requestLimit)
@@ -65,37 +67,56 @@ final class Volume {
     private(set) var unsent: [Connection] = []
     private var nextTick: UInt64 = 0
 
-    /// A volume whose active members are mapped, repaired from what their observers were told.
-    init(
-        id: VolumeID, name: String, size: ByteCount, ordering: Ordering, epoch: Epoch,
-        patience: UInt64, active: [MemberIndex: MappedRegion], decisions: @escaping DecisionSink
-    ) {
-        self.id = id
-        self.name = name
-        self.size = size
-        self.decisions = decisions
+    /// A volume whose members are mapped; it still has to be repaired.
+    init(_ setup: VolumeSetup) {
+        id = setup.id
+        name = setup.name
+        size = setup.size
+        decisions = setup.decisions
+        identities = setup.identities
         allocation = AllocationMap(deviceSize: size)
+        var tuning = Tuning()
+        tuning.patience = setup.patience
         engine = ResiliencySet(
-            size: size, ordering: ordering, epoch: epoch, active: MemberSet(active.keys),
-            patience: patience)
+            size: size, ordering: setup.ordering, epoch: setup.epoch,
+            active: MemberSet(setup.active.keys), tuning: tuning)
         for token in 0..<Self.requestLimit {
             freeTokens[token] = UInt8(Self.requestLimit - 1 - token)
         }
-        for (member, region) in active { map(region, as: member) }
+        for (member, region) in setup.active { map(region, as: member) }
     }
 
-    /// Finishes what the previous owner left half-done; returns how many bytes had to be settled.
-    func repair() -> ByteCount {
+    /// Finishes what the previous owner left half-done, its writes and its rebuilds; returns how many
+    /// bytes of writes had to be settled.
+    func repair(rebuilding: [MemberIndex: MappedRegion]) -> ByteCount {
         for (member, region) in regions {
             region.view.replayRedo()
-            for slot in 0..<UInt8(RegionLayout.intentSlotCount) {
-                guard let content = region.view.intentSlot(slot) else { continue }
+            for (slot, content) in intents(in: region.view) {
                 engine.foundIntent(content, slot: slot, on: member)
+            }
+            for other in rebuilding.keys {
+                guard let identity = identities[other],
+                    let words = region.view.loadMap(of: other, region: identity)
+                else { continue }
+                engine.foundMap(words, of: other)
             }
         }
         let settled = engine.repair()
         drain()
+        for (member, region) in rebuilding {
+            map(region, as: member)
+            engine.add(
+                member, epoch: engine.epoch, keepsData: true,
+                intents: intents(in: region.view).map(\.content))
+            drain()
+        }
         return settled
+    }
+
+    private func intents(in view: RegionView) -> [(slot: UInt8, content: IntentSlot)] {
+        (0..<UInt8(RegionLayout.intentSlotCount)).compactMap { slot in
+            view.intentSlot(slot).map { (slot, $0) }
+        }
     }
 
     private func map(_ region: MappedRegion, as member: MemberIndex) {
@@ -130,6 +151,7 @@ final class Volume {
                 engine.complete(operation.ticket, on: operation.member, outcome)
             case .reply(let token, let outcome): answer(Int(token), outcome)
             case .record(let decision): decisions(id, decision)
+            case .disconnect: break
             }
         }
     }
@@ -182,10 +204,11 @@ final class Volume {
     private func perform(_ operation: RemoteOperation) -> OperationOutcome {
         guard let view = views[operation.member.number] else { return .failed }
         switch operation.action {
-        case .write(let slot, let intent, let token):
+        case .write(let slot, let intent, let token, let isGuarded, let marks):
             guard let payload = unsafe pending[Int(token)].payload else { return .failed }
             allocation.insert(intent.range)
-            if engine.active == MemberSet(operation.member) {
+            if !marks.isEmpty { store(marks, of: intent.range, in: view) }
+            if isGuarded {
                 unsafe view.writeGuarded(slot: slot, intent, from: payload)
             } else {
                 unsafe view.write(slot: slot, intent, from: payload)
@@ -202,29 +225,50 @@ final class Volume {
     {
         switch operation.action {
         case .write, .read: return .failed
-        case .zero(let slot, let intent, let step, let keepAllocated, let first, let last):
-            if first { view.announce(slot: slot, intent) }
+        case .zero(
+            let slot, let intent, let step, let keepAllocated, let first, let last, let marks):
+            if first {
+                store(marks, of: intent.range, in: view)
+                view.announce(slot: slot, intent)
+            }
             guard view.zero(step, keepAllocated: keepAllocated) else { return .failed }
             if last { view.land(slot: slot, intent) }
             return .done
         case .copy(let range, let source):
-            guard let origin = views[source.number] else { return .failed }
+            guard let origin = views[source.number] else { return .sourceFailed }
             return view.copy(range, from: origin) ? .done : .failed
         case .restore(let slot, let intent, let range, let source, let last):
-            guard let origin = views[source.number] else { return .failed }
+            guard let origin = views[source.number] else { return .sourceFailed }
             view.announce(slot: slot, intent)
             allocation.insert(range)
             guard view.copy(range, from: origin) else { return .failed }
             if last { view.land(slot: slot, intent) }
             return .done
         case .compare(let range, let reference):
-            guard let other = views[reference.number],
-                let equal = view.equals(range, in: other, using: scratch)
-            else { return .failed }
+            guard let other = views[reference.number] else { return .sourceFailed }
+            guard let equal = view.equals(range, in: other, using: scratch) else { return .failed }
             return equal ? .done : .different
         case .complete(let slot, let sequence):
             view.complete(slot: slot, sequence: sequence)
             return .done
+        case .storeMap(let lost):
+            if let identity = identities[lost] {
+                view.storeMap(of: lost, region: identity, words: engine.mapWords(of: lost))
+            }
+            return .done
+        case .storeMapWord(let lost, let word):
+            view.storeMapWord(engine.mapWord(Int(word), of: lost), Int(word), of: lost)
+            return .done
+        case .probe: return .done
+        }
+    }
+
+    /// Stores what is new in the dirty maps of `lost`, before the data that makes it true.
+    private func store(_ lost: MemberSet, of range: ByteRange, in view: RegionView) {
+        for member in lost {
+            for word in engine.mapWords(of: range) {
+                view.storeMapWord(engine.mapWord(word, of: member), word, of: member)
+            }
         }
     }
 
@@ -241,6 +285,10 @@ final class Volume {
         if now >= nextTick {
             nextTick = now + 50_000_000
             engine.tick(now)
+            // (Mapped memory is always there: what failed on the last copy is tried again.)
+            if let last = engine.absent.first, let view = views[last.number] {
+                engine.memberReturned(last, intents: intents(in: view))
+            }
             if engine.isQuiet { engine.markCompleted() }
             drain()
         }
@@ -263,7 +311,10 @@ final class Volume {
 
     func standing(of member: MemberIndex) -> RebuildStanding? { engine.rebuildStanding(of: member) }
 
-    func add(_ region: MappedRegion, as member: MemberIndex, epoch: Epoch) {
+    func add(
+        _ region: MappedRegion, identity: RegionID, as member: MemberIndex, epoch: Epoch
+    ) {
+        identities[member] = identity
         map(region, as: member)
         engine.add(member, epoch: epoch)
         drain()

@@ -29,7 +29,8 @@ extension ClientDevice {
                 default:
                     log.error("volume \(volume.record.name): \(error)")
                 }
-                if case .cut = decision {
+                // (A cut that may have been made must not be undone: then only the registry can tell.)
+                if case .cut = decision, isUnchanged(volume.record) {
                     await volume.thread.refuseCut(of: id)
                     finishCut(of: id, .failure(error))
                     return
@@ -43,7 +44,7 @@ extension ClientDevice {
     /// Makes changes of a volume durable, and returns its record with them.
     ///
     /// A registry that reports a failure of its storage may hold the change all the same (the answer was
-    /// lost, not the write): the epoch tells.
+    /// lost, not the write): the epoch tells, now or at the next attempt.
     @discardableResult
     func commit(_ changes: [MembershipChange], to id: VolumeID) throws(RegistryError)
         -> VolumeRecord
@@ -54,12 +55,21 @@ extension ClientDevice {
             volumes[id]?.record = record
             return record
         } catch {
-            guard case .storage = error, let found = try? registry.volume(named: known.name),
-                found.owner == owner, found.epoch == known.epoch.next
+            switch error {
+            case .storage, .staleEpoch: break
+            default: throw error
+            }
+            guard let found = try? registry.volume(named: known.name),
+                found.isNext(after: known, of: owner)
             else { throw error }
             volumes[id]?.record = found
             return found
         }
+    }
+
+    /// Whether the registry certainly holds nothing newer than `known`.
+    private func isUnchanged(_ known: VolumeRecord) -> Bool {
+        (try? registry.volume(named: known.name)) == known
     }
 
     private func changes(

@@ -97,7 +97,8 @@ extension ClientDevice {
         do {
             let region = try makeRegion(member, of: id, populate: false)
             await volume.thread.add(
-                region, as: index, to: id, epoch: volumes[id]?.record.epoch ?? volume.record.epoch)
+                region, identity: member.region, as: index, to: id,
+                epoch: volumes[id]?.record.epoch ?? volume.record.epoch)
             enrolMembers(of: id)
             log.info("volume \(volume.record.name): member \(index) on \(name) is being rebuilt")
             return index

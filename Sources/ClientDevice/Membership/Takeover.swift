@@ -58,62 +58,65 @@ extension ClientDevice {
     private func openMembers(of id: VolumeID) async {
         guard let volume = volumes[id] else { return }
         var regions: [MemberIndex: MappedRegion] = [:]
-        var missing: [MemberIndex] = []
-        var canComeBack = false
-        for member in volume.liveMembers {
-            guard member.state == .active else {
-                // What it holds was known to the previous owner alone: it is rebuilt from the start.
-                missing.append(member.index)
-                continue
-            }
+        var outcomes: [MemberIndex: OpeningOutcome] = [:]
+        var obstacle = "for its appliances"
+        for member in volume.record.liveMembers {
             switch await open(member, of: volume.record) {
-            case .success(let region): regions[member.index] = region
-            case .failure(.lost): missing.append(member.index)
-            case .failure(.unreachable):
-                missing.append(member.index)
-                canComeBack = true
+            case .success(let region):
+                regions[member.index] = region
+                outcomes[member.index] = .opened
+            case .failure(.lost): outcomes[member.index] = .lost
+            case .failure(.unreachable): outcomes[member.index] = .unreachable
             case .failure(.held(let reason)):
-                if !volume.hasLoggedWaiting {
-                    log.warning("volume \(volume.record.name) waits: \(reason)")
-                    volumes[id]?.hasLoggedWaiting = true
-                }
-                return
+                outcomes[member.index] = .held
+                obstacle = reason
             }
         }
-        if regions.isEmpty, canComeBack {
-            if !volume.hasLoggedWaiting {
-                log.warning("volume \(volume.record.name) waits for its appliances")
-                volumes[id]?.hasLoggedWaiting = true
-            }
-            return
-        }
-        if !missing.isEmpty {
-            do throws(RegistryError) {
-                try commit([.fail(missing)], to: id)
-            } catch {
-                log.error("volume \(volume.record.name) waits for the registry: \(error)")
-                return
-            }
-        }
-        guard !regions.isEmpty else {
+        switch volume.record.verdict(on: outcomes) {
+        case .wait:
+            guard !volume.hasLoggedWaiting else { return }
+            log.warning("volume \(volume.record.name) waits: \(obstacle)")
+            volumes[id]?.hasLoggedWaiting = true
+        case .lost(let missing):
+            guard recordMissing(missing, of: id) else { return }
             volumes[id]?.phase = .lost
             log.critical(
                 """
                 volume \(volume.record.name) is lost: the memory of all its members is gone; \
                 delete it with 'holdfast volume delete \(volume.record.name)'
                 """)
-            return
+        case .serve(let active, let rebuilding, let missing):
+            guard recordMissing(missing, of: id) else { return }
+            await serve(
+                id, regions.filter { active.contains($0.key) },
+                rebuilding: regions.filter { rebuilding.contains($0.key) })
         }
-        await serve(id, regions)
+    }
+
+    private func recordMissing(_ missing: [MemberIndex], of id: VolumeID) -> Bool {
+        guard !missing.isEmpty, let volume = volumes[id] else { return true }
+        do throws(RegistryError) {
+            try commit([.fail(missing)], to: id)
+            return true
+        } catch {
+            log.error("volume \(volume.record.name) waits for the registry: \(error)")
+            return false
+        }
     }
 
     /// Hands a set whose members are open to its thread.
-    func serve(_ id: VolumeID, _ regions: [MemberIndex: MappedRegion]) async {
+    func serve(
+        _ id: VolumeID, _ regions: [MemberIndex: MappedRegion],
+        rebuilding: [MemberIndex: MappedRegion] = [:]
+    ) async {
         guard let volume = volumes[id] else { return }
         let record = volume.record
         let setup = VolumeSetup(
             id: id, name: record.name, size: record.size, ordering: record.ordering,
             epoch: record.epoch, patience: configuration.patience, active: regions,
+            rebuilding: rebuilding,
+            identities: Dictionary(
+                uniqueKeysWithValues: record.members.map { ($0.index, $0.region) }),
             decisions: { [weak self] id, decision in
                 Task { await self?.record(decision, of: id) }
             })
