@@ -106,7 +106,11 @@ let package = Package(
             // (Its tests look inside; tests are run on the release build, which would not let them.)
             swiftSettings: tooling + [.unsafeFlags(["-enable-testing"])]),
         // The engine in a made-up world. A library, so that tests and the tool run the same.
-        .target(name: "Simulation", swiftSettings: tooling),
+        .target(
+            name: "Simulation",
+            dependencies: [
+                "BlockServer", "NBDProtocol", "Registry", "RemoteMemory", "ResiliencySet",
+            ], swiftSettings: tooling),
         .executableTarget(
             name: "Simulate",
             dependencies: [

@@ -1,0 +1,435 @@
+// Carrying out what the engine asks for, with the meaning each transport gives it.
+//
+//     shared memory   at once, on the device's own processor: it can die between any two stores
+//     message         a message there, carried out from front to back, and a message back
+//     verbs           a NIC places the bytes between two barriers in any order, also of a dead sender
+
+import Registry
+import RemoteMemory
+import ResiliencySet
+
+extension SimulatedDevice {
+    func perform(_ operation: RemoteOperation) {
+        world.messages += 1
+        if case .probe = operation.action {
+        } else {
+            world.note("device \(number) → member \(operation.member): \(operation.brief)")
+        }
+        if case .read(_, let token) = operation.action, requests[Int(token)].firstAsked == nil {
+            requests[Int(token)].firstAsked = operation.member
+        }
+        probe(operation)
+        if let failing = world.scenario.failingMessage, world.messages == failing {
+            return fail(operation)
+        }
+        guard let channel = channels[operation.member.number], channel.isOpen else {
+            return fail(operation)
+        }
+        switch transport {
+        case .sharedMemory: performInPlace(operation, channel)
+        case .message, .verbs: performRemotely(operation, channel)
+        }
+    }
+
+    /// There is no channel: the outcome comes as an event of its own, as any other.
+    private func fail(_ operation: RemoteOperation) {
+        world.after(1000, at: .device(self)) { [self] in complete(operation, .failed) }
+    }
+
+    // MARK: Shared memory
+
+    private func performInPlace(_ operation: RemoteOperation, _ channel: Channel) {
+        guard let region = mapped(channel) else { return fail(operation) }
+        if mutation(.completesEarly), case .write = operation.action {
+            let late = capture(operation, region: region, source: nil)
+            engine.complete(operation.ticket, on: operation.member, .done)
+            world.after(50_000) { [self] in _ = late(OrderedAccess(region: region, budget: budget))
+            }
+            return
+        }
+        var source: SimulatedRegion?
+        if let origin = operation.sourceMember {
+            source = channels[origin.number].flatMap { mapped($0) }
+            guard source != nil else {
+                world.after(1000, at: .device(self)) { [self] in
+                    complete(operation, .sourceFailed)
+                }
+                return
+            }
+        }
+        let access = OrderedAccess(region: region, budget: budget)
+        let outcome = capture(operation, region: region, source: source)(access)
+        if budget.isSpent { return kill() }
+        takeData(operation, region)
+        engine.complete(operation.ticket, on: operation.member, outcome)
+    }
+
+    /// The memory of a region stays reachable once it is mapped, whatever becomes of its appliance.
+    private func mapped(_ channel: Channel) -> SimulatedRegion? { channel.mapping }
+
+    // MARK: Messages and NICs
+
+    private func performRemotely(_ operation: RemoteOperation, _ channel: Channel) {
+        guard let origin = operation.sourceMember else {
+            return post(operation, channel, copied: nil)
+        }
+        guard let source = channels[origin.number], source.isOpen else {
+            world.after(1000, at: .device(self)) { [self] in complete(operation, .sourceFailed) }
+            return
+        }
+        // The bytes travel by way of this device.
+        fetch(operation, from: source) { [self] tags in
+            guard engine.awaits(operation.ticket, from: operation.member) else { return }
+            guard let tags else { return complete(operation, .sourceFailed) }
+            guard channel.isOpen else { return complete(operation, .failed) }
+            post(operation, channel, copied: tags)
+        }
+    }
+
+    private func fetch(
+        _ operation: RemoteOperation, from source: Channel, then: @escaping ([UInt64]?) -> Void
+    ) {
+        let key = source.await(OutstandingOperation(fail: { then(nil) }))
+        world.send(source, from: self) { [self] in
+            guard let region = source.appliance.regions[source.region],
+                region.grants(source, mutation: world.mutation)
+            else {
+                return world.answer(source, to: self) { source.resolve(key) { then(nil) } }
+            }
+            let tags = operation.range.map { Array(region.read($0)) } ?? []
+            world.answer(source, to: self) { source.resolve(key) { then(tags) } }
+        }
+    }
+
+    private func post(_ operation: RemoteOperation, _ channel: Channel, copied: [UInt64]?) {
+        let key = channel.await(
+            OutstandingOperation(fail: { [self] in complete(operation, .failed) }))
+        if mutation(.completesEarly), case .write = operation.action {
+            world.after(2000, at: .device(self)) { [self] in
+                channel.resolve(key) { [self] in complete(operation, .done) }
+            }
+        }
+        let carryOut = capture(operation, copied: copied)
+        world.send(channel, from: self) { [self] in
+            guard let region = channel.appliance.regions[channel.region] else {
+                return world.answer(channel, to: self) { [self] in
+                    channel.resolve(key) { [self] in complete(operation, .failed) }
+                }
+            }
+            guard region.grants(channel, mutation: world.mutation) else {
+                return refuse(operation, channel, key)
+            }
+            switch transport {
+            case .sharedMemory, .message:
+                let budget = channel.appliance.budget
+                let outcome = carryOut(OrderedAccess(region: region, budget: budget))
+                if budget.isSpent {
+                    channel.appliance.kill()
+                    return
+                }
+                deliver(operation, channel, key, outcome, region)
+            case .verbs: place(operation, channel, key, region, carryOut)
+            }
+        }
+    }
+
+    private func refuse(_ operation: RemoteOperation, _ channel: Channel, _ key: Int) {
+        world.answer(channel, to: self) { [self] in
+            channel.resolve(key) { [self] in
+                if operation.isChange { world.probes.hit(.zombieWriteRefused) }
+                world.note("device \(number) is refused by \(channel.appliance.name)")
+                complete(operation, .fenced)
+            }
+        }
+    }
+
+    private func deliver(
+        _ operation: RemoteOperation, _ channel: Channel, _ key: Int,
+        _ outcome: OperationOutcome, _ region: SimulatedRegion
+    ) {
+        let isRead =
+            if case .read(let range, _) = operation.action { range } else { ByteRange?.none }
+        let tags = isRead.map { Array(region.read($0)) }
+        world.answer(channel, to: self) { [self] in
+            channel.resolve(key) { [self] in
+                if let tags, engine.awaits(operation.ticket, from: operation.member),
+                    case .read(_, let token) = operation.action
+                {
+                    if requests[Int(token)].firstAsked != operation.member {
+                        world.probes.hit(.hedgedReadWon)
+                    }
+                    requests[Int(token)].data = tags
+                }
+                complete(operation, outcome)
+            }
+        }
+    }
+
+    /// Places an access phase by phase, in any order between two barriers.
+    private func place(
+        _ operation: RemoteOperation, _ channel: Channel, _ key: Int, _ region: SimulatedRegion,
+        _ carryOut: @escaping (any SimulatedAccess) -> OperationOutcome
+    ) {
+        let scattered = ScatteredAccess(region: region)
+        let outcome = carryOut(scattered)
+        let phases = scattered.phases.filter { !$0.isEmpty }
+        var start = max(world.now, channel.lastPhase)
+        let isSpread = world.network.oneIn(4) || world.scenario.spreadsAlways
+        for (index, phase) in phases.enumerated() {
+            var stores = phase
+            channel.lastPhase = start
+            var end = start
+            let chunks = isSpread ? world.network.within(1...3) : 1
+            if chunks > 1 { stores.shuffle(using: &world.network) }
+            let size = (stores.count + chunks - 1) / chunks
+            for chunk in 0..<chunks {
+                let part = Array(stores.dropFirst(chunk * size).prefix(size))
+                guard !part.isEmpty else { continue }
+                let time = end + (chunk == 0 ? 0 : UInt64(world.network.within(1...60)) * 1000)
+                end = time
+                // (What follows a barrier is posted by the sender, who may be dead by then.)
+                let needsSender = index > 0 && chunk == 0
+                let state = phaseState(key, channel)
+                world.at(time, .world) { [self] in
+                    if needsSender, life == .dead { state.isStopped = true }
+                    guard !state.isStopped, !isLost(channel), channel.appliance.life != .dead,
+                        channel.appliance.regions[channel.region] === region,
+                        region.grants(channel, mutation: world.mutation)
+                    else { return }
+                    if life == .dead { world.probes.hit(.landedAfterSenderDied) }
+                    for store in part { store.place(in: region) }
+                }
+            }
+            start = end + (index + 1 < phases.count && isSpread ? 10_000 : 0)
+        }
+        world.at(start, .world) { [self] in
+            guard channel.appliance.life != .dead else { return }
+            guard region.grants(channel, mutation: world.mutation) else {
+                return refuse(operation, channel, key)
+            }
+            deliver(operation, channel, key, outcome, region)
+        }
+    }
+
+    /// This device's host went down, and what it had sent did not get there.
+    func isLost(_ channel: Channel) -> Bool { life == .dead && world.now > channel.lostAfter }
+
+    private func phaseState(_ key: Int, _ channel: Channel) -> PhaseState {
+        if let state = channel.phaseStates[key] { return state }
+        let state = PhaseState()
+        channel.phaseStates[key] = state
+        return state
+    }
+
+    /// Every operation that waits for a channel that is gone fails.
+    func failOutstanding(_ channel: Channel) {
+        for operation in channel.takeOutstanding() { operation.fail() }
+        // (Nothing may be on its way: then its members are noticed by their probes.)
+    }
+
+    // MARK: What an operation does
+
+    private func takeData(_ operation: RemoteOperation, _ region: SimulatedRegion) {
+        guard case .read(let range, let token) = operation.action else { return }
+        requests[Int(token)].data = Array(region.read(range))
+    }
+
+    func mutation(_ mutation: Mutation) -> Bool { world.mutation == mutation }
+
+    /// What `operation` stores, with everything it needs from this device taken now.
+    private func capture(
+        _ operation: RemoteOperation, region: SimulatedRegion? = nil,
+        source: SimulatedRegion? = nil, copied: [UInt64]? = nil
+    ) -> (any SimulatedAccess) -> OperationOutcome {
+        let tears = transport == .verbs
+        func tags(_ range: ByteRange) -> [UInt64] {
+            copied ?? source.map { Array($0.read(range)) } ?? []
+        }
+        switch operation.action {
+        case .write(let slot, var intent, let token, let isGuarded, let marks):
+            let payload = TagPayload.uniform(UInt64(requests[Int(token)].write))
+            if tears {
+                let count = SimulatedRegion.granules(intent.range).count
+                intent.dataCheck = payload.check(count: count)
+            }
+            let words = markWords(marks, intent.range)
+            let skipsRedo = mutation(.skipsRedo)
+            let isBackwards = mutation(.dataBeforeIntent)
+            return { access in
+                access.storeWords(words)
+                if isBackwards {
+                    access.storeData(payload, skipping: .zero, at: intent.range)
+                    access.barrier()
+                }
+                if isGuarded, !skipsRedo {
+                    access.writeGuarded(slot: slot, intent, from: payload)
+                } else {
+                    access.write(slot: slot, intent, from: payload)
+                }
+                return .done
+            }
+        case .zero(let slot, let intent, let step, _, let first, let last, let marks):
+            let tag = zeroTag(operation.ticket, intent)
+            let words = first ? markWords(marks, intent.range) : []
+            return { access in
+                access.storeWords(words)
+                if first { access.announce(slot: slot, intent) }
+                access.barrier()
+                access.storeData(.uniform(tag), skipping: .zero, at: step)
+                access.barrier()
+                if last { access.land(slot: slot, intent) }
+                return .done
+            }
+        case .read: return { _ in .done }
+        case .copy(let range, _):
+            let content = tags(range)
+            let isSkipped = mutation(.skipsCopies)
+            return { access in
+                if !isSkipped { access.storeData(.copied(content), skipping: .zero, at: range) }
+                return .done
+            }
+        case .restore(let slot, var intent, let range, let origin, let last):
+            let content = tags(range)
+            // (Its landed mark comes behind a barrier, so it is to be believed.)
+            intent.dataCheck = 0
+            let isSwapped = mutation(.swapsRepairSource)
+            if isSwapped, let target = region ?? channels[operation.member.number]?.mapping {
+                let from = channels[origin.number]?.mapping
+                return { _ in
+                    from?.overwrite(range, with: Array(target.read(range)))
+                    return .done
+                }
+            }
+            return { access in
+                access.announce(slot: slot, intent)
+                access.barrier()
+                access.storeData(.copied(content), skipping: .zero, at: range)
+                access.barrier()
+                if last { access.land(slot: slot, intent) }
+                return .done
+            }
+        case .compare(let range, _):
+            let content = tags(range)
+            return { access in
+                access.contents(range) == content ? .done : .different
+            }
+        case .complete(let slot, let sequence):
+            return { access in
+                access.complete(slot: slot, sequence: sequence)
+                return .done
+            }
+        case .storeMap(let lost):
+            let words =
+                mutation(.storesEmptyMaps)
+                ? engine.mapWords(of: lost).map { _ in 0 } : engine.mapWords(of: lost)
+            let identity = record.member(lost)?.region
+            return { access in
+                if let identity { access.storeMap(of: lost, region: identity, words: words) }
+                return .done
+            }
+        case .storeMapWord(let lost, let index):
+            let word = engine.mapWord(Int(index), of: lost)
+            return { access in
+                access.storeMapWord(word, Int(index), of: lost)
+                return .done
+            }
+        case .probe: return { _ in .done }
+        }
+    }
+
+    /// What a zeroing leaves: the id of the request, also when another owner finishes it.
+    private func zeroTag(_ ticket: OperationTicket, _ intent: Intent) -> UInt64 {
+        let key = ZeroKey(epoch: intent.epoch, sequence: intent.sequence)
+        if let token = engine.request(of: ticket) {
+            world.zeroes[key] = UInt64(requests[Int(token)].write)
+        }
+        return world.zeroes[key] ?? 0
+    }
+
+    /// The words of the dirty maps of `marks` that cover `range`.
+    private func markWords(_ marks: MemberSet, _ range: ByteRange) -> [MapWord] {
+        guard !marks.isEmpty, !mutation(.forgetsDirtyBits) else { return [] }
+        return marks.flatMap { member in
+            engine.mapWords(of: range).map {
+                MapWord(member: member, index: $0, word: engine.mapWord($0, of: member))
+            }
+        }
+    }
+}
+
+extension RemoteOperation {
+    /// In a few words, for a trace.
+    var brief: String {
+        func blocks(_ range: ByteRange) -> String {
+            let first = range.start.bytes / Scenario.blockSize
+            return "\(first)..<\(first + range.count.bytes / Scenario.blockSize)"
+        }
+        switch action {
+        case .write(let slot, let intent, let request, let isGuarded, let marks):
+            return """
+                write \(blocks(intent.range)) slot \(slot) sequence \(intent.sequence) request \(request)\
+                \(isGuarded ? " guarded" : "")\(marks.isEmpty ? "" : " marks \(Array(marks))")
+                """
+        case .zero(let slot, let intent, let step, _, let first, let last, let marks):
+            return """
+                zero \(blocks(step)) slot \(slot) sequence \(intent.sequence)\(first ? " first" : "")\
+                \(last ? " last" : "")\(marks.isEmpty ? "" : " marks \(Array(marks))")
+                """
+        case .read(let range, let request): return "read \(blocks(range)) request \(request)"
+        case .copy(let range, let source): return "copy \(blocks(range)) from \(source)"
+        case .restore(let slot, let intent, let range, let source, _):
+            return """
+                restore \(blocks(range)) slot \(slot) sequence \(intent.sequence) from \(source)
+                """
+        case .compare(let range, let other): return "compare \(blocks(range)) with \(other)"
+        case .complete(let slot, _): return "complete slot \(slot)"
+        case .storeMap(let lost): return "map of \(lost)"
+        case .storeMapWord(let lost, let word): return "word \(word) of the map of \(lost)"
+        case .probe: return "probe"
+        }
+    }
+}
+
+/// One word of a member's dirty map.
+struct MapWord {
+    var member: MemberIndex
+    var index: Int
+    var word: UInt64
+}
+
+/// Names a multi-write of zeroes across owners.
+struct ZeroKey: Hashable {
+    var epoch: Epoch
+    var sequence: UInt64
+}
+
+/// Whether the rest of an access still comes.
+final class PhaseState {
+    var isStopped = false
+}
+
+/// An operation whose outcome a device waits for.
+struct OutstandingOperation {
+    var fail: () -> Void
+}
+
+/// What both simulated ways into a region can do.
+protocol SimulatedAccess: RegionAccess where Payload == TagPayload {
+    func contents(_ range: ByteRange) -> [UInt64]
+}
+
+extension SimulatedAccess {
+    func storeWords(_ words: [MapWord]) {
+        guard !words.isEmpty else { return }
+        for word in words { storeMapWord(word.word, word.index, of: word.member) }
+        barrier()
+    }
+}
+
+extension OrderedAccess: SimulatedAccess {
+    func contents(_ range: ByteRange) -> [UInt64] { Array(region.read(range)) }
+}
+
+extension ScatteredAccess: SimulatedAccess {
+    func contents(_ range: ByteRange) -> [UInt64] { Array(region.read(range)) }
+}
