@@ -107,7 +107,7 @@ final class Volume {
             map(region, as: member)
             engine.add(
                 member, epoch: engine.epoch, keepsData: true,
-                intents: intents(in: region.view).map(\.content))
+                intents: intents(in: region.view))
             drain()
         }
         return settled

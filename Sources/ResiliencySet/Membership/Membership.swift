@@ -70,15 +70,23 @@ extension ResiliencySet {
     /// if that is known: the extents of its dirty map and of `intents`, those found in its own observer
     /// area (a write may have reached nobody else).
     public mutating func add(
-        _ member: MemberIndex, epoch: Epoch, keepsData: Bool = false, intents: [IntentSlot] = []
+        _ member: MemberIndex, epoch: Epoch, keepsData: Bool = false,
+        intents: [(slot: UInt8, content: IntentSlot)] = []
     ) {
         precondition(!active.union(rebuilding).contains(member), "a member is added once")
         self.epoch = max(self.epoch, epoch)
         dirty.join(member, keepsData: keepsData)
-        for slot in intents {
-            dirty.mark(slot.intent.range, of: member)
-            // (A sequence used twice would make the marks of its first use count for the second.)
-            slots.resume(after: slot.intent.sequence)
+        for (slot, content) in intents {
+            let sequence = content.intent.sequence
+            dirty.mark(content.intent.range, of: member)
+            // A sequence used twice would make the marks of its first use count for the second.
+            slots.resume(after: sequence)
+            // A later takeover must not finish what was settled without this member.
+            effects.push(
+                .perform(
+                    RemoteOperation(
+                        ticket: .none, member: member,
+                        action: .complete(slot: slot, sequence: sequence))))
         }
         heard(from: member, askedAt: now)
         storeMap(of: member, on: keepers.subtracting(MemberSet(member)))

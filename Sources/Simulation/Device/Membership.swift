@@ -208,7 +208,7 @@ extension SimulatedDevice {
                 if engine.knowsDirtyMap(of: again.index) { world.probes.hit(.partialRebuild) }
                 engine.add(
                     again.index, epoch: record.epoch, keepsData: true,
-                    intents: intents(in: region).map(\.content))
+                    intents: intents(in: region))
                 drain()
             }
         }

@@ -241,7 +241,7 @@ extension SimulatedDevice {
         if engine.knowsDirtyMap(of: member) { world.probes.hit(.rebuildResumedAfterRestart) }
         engine.add(
             member, epoch: record.epoch, keepsData: true,
-            intents: intents(in: region).map(\.content))
+            intents: intents(in: region))
         drain()
     }
 }
