@@ -6,13 +6,15 @@
 //     write      intent ─ marks ┊ data ─ landed
 //     guarded    intent ─ marks ┊ [ data aside ┊ redo record ┊ data in place ┊ record cleared ] ┊ landed
 //     zero       intent ─ marks ┊ zeroes ┊ landed
+//     repair     landed cleared ┊ intent ┊ data ┊ landed
 //     map        header cleared ┊ words ┊ header
 //
 //     ┊  all that stands before it is in the region before anything behind it is
 //
 // A transport that keeps every store in order (shared memory, a message carried out from front to back)
 // has nothing to do at ┊. One that places the bytes of a write in any order (RDMA) waits for what it has
-// posted; there the landed mark of a write proves nothing, and the check of the data stands in for it.
+// posted; there the landed mark of a write proves nothing, and the check of the data stands in for it. (An
+// intent without a check tells that its mark was stored behind a barrier.)
 
 /// Somewhere a region can be stored to and loaded from: mapped memory, or what stands in for it.
 public protocol RegionAccess {
@@ -55,6 +57,19 @@ extension RegionAccess {
         for index in 0..<Intent.recordWords where index != Intent.completedWord {
             storeWord(words[index], at: place + ByteCount(UInt64(index) * 8))
         }
+    }
+
+    /// Stores the record of a multi-write that is repaired, whose data follows behind a barrier.
+    ///
+    /// A mark that came before the data, of the write that is repaired, must not count for the repair.
+    public func announceRepair(slot: UInt8, _ intent: Intent) {
+        let word = ByteCount(UInt64(Intent.landedWord) * 8)
+        storeWord(0, at: RegionLayout.intentSlot(slot) + word)
+        barrier()
+        var intent = intent
+        intent.dataCheck = 0
+        announce(slot: slot, intent)
+        barrier()
     }
 
     /// Stores the mark that this member holds all of the multi-write.

@@ -73,6 +73,7 @@ extension World {
     /// A device serves: what its predecessors left unanswered has happened, or never will (G3, G4).
     func tookOver(_ device: SimulatedDevice) {
         note("device \(device.number) serves at epoch \(device.record.epoch)")
+        if device.number == 0 { scriptedStart(device) }
         ledger.settle(before: device.number, at: now)
         for client in clients {
             after(UInt64(clientChance.within(10...2000)) * 1000) {

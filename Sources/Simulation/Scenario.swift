@@ -84,11 +84,30 @@ public struct Scenario: Sendable, Hashable, CustomStringConvertible {
     public var isThrottled: Bool
     /// Placement is always out of order (RDMA).
     public var spreadsAlways = false
-    /// The n-th operation fails.
-    public var failingMessage: Int?
+    /// A story instead of chance.
+    public var script: Script?
 
     public static var names: [String] {
         ["any", "shared-memory", "message", "verbs", "calm", "rebuild", "partition"]
+    }
+
+    /// The plainest scenario over a transport.
+    init(seed: UInt64, transport: Transport) {
+        self.seed = seed
+        self.transport = transport
+        steps = 100
+        copies = 3
+        spares = 0
+        ordering = .parallel
+        blocks = 8
+        blocksPerExtent = 1
+        clients = 1
+        depth = 1
+        faults = []
+        faultCount = 0
+        mayKeepMemory = false
+        hedges = false
+        isThrottled = false
     }
 
     /// Draws a scenario; throws `UnknownName`.

@@ -51,9 +51,7 @@ extension World {
         keepClientsGoing()
         // Requests and faults.
         var deadline = now + 20_000_000_000
-        while requestCount < scenario.steps || !clients.allSatisfy(\.isIdle), now < deadline,
-            violations.isEmpty, !isVolumeLost, step()
-        {}
+        while !isStoryOver, now < deadline, violations.isEmpty, !isVolumeLost, step() {}
         guard violations.isEmpty else { return }
         heal()
         deadline = now + Simulator.restLimit
@@ -64,6 +62,12 @@ extension World {
         while !isAtRest, now < deadline, violations.isEmpty, step() {}
         guard violations.isEmpty else { return }
         judge(atRest: isAtRest)
+    }
+
+    /// All requests were sent and answered.
+    private var isStoryOver: Bool {
+        let isSent = scenario.script == nil ? requestCount >= scenario.steps : isScriptOver
+        return isSent && clients.allSatisfy(\.isIdle)
     }
 
     /// Whether a client may send another request: counts it, and lets happen what is due.

@@ -61,6 +61,10 @@ final class World {
     var snapshotCount = 0
     var snapshots: [KeptSnapshot] = []
     var plannedFaults: [PlannedFault] = []
+    var scriptPosition = 0
+    var isScriptOver = false
+    /// The event at which the first device died.
+    var firstDeath: Int?
 
     init(_ scenario: Scenario, mutation: Mutation?, isTraced: Bool) {
         self.scenario = scenario
@@ -115,6 +119,7 @@ final class World {
         guard let (time, event) = queue.pop() else { return false }
         now = time
         events += 1
+        followScript()
         dispatch(event)
         return true
     }

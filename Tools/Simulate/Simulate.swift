@@ -43,8 +43,10 @@ struct Simulate: ParsableCommand {
             discussion: "One of \(Mutation.allCases.map(\.rawValue).joined(separator: ", "))."),
         transform: mutationArgument)
     var mutation: Mutation?
-    @Flag(help: "Try all orders of events of a tiny world.")
+    @Flag(help: "Let the device die at every step of a short story, and every operation fail once.")
     var exhaustive = false
+    @Flag(help: "Print what becomes of half-done writes, found by trying.")
+    var table = false
 
     @Flag(help: "Exit with status 1 when a rare path was never taken.")
     var requireProbes = false
@@ -54,9 +56,10 @@ struct Simulate: ParsableCommand {
     var json = false
 
     func validate() throws {
-        let modes = [seed != nil, seeds != nil, mutations, exhaustive].filter { $0 }.count
+        let modes = [seed != nil, seeds != nil, mutations, exhaustive, table].filter { $0 }.count
         guard modes <= 1 else {
-            throw ValidationError("Give one of --seed, --seeds, --mutations and --exhaustive.")
+            throw ValidationError(
+                "Give one of --seed, --seeds, --mutations, --exhaustive and --table.")
         }
         guard seeds ?? 1 >= 1, seeds ?? 1 <= 1 << 40, first < 1 << 62 else {
             throw ValidationError("--seeds is from 1 to 2^40, and --first below 2^62.")
@@ -93,6 +96,7 @@ struct Simulate: ParsableCommand {
             if !isComplete { throw ExitCode.failure }
             return
         }
+        if table { return printTable() }
         let outcome: Outcome
         if exhaustive {
             outcome = searchExhaustively()
@@ -160,7 +164,7 @@ struct Simulate: ParsableCommand {
         let stopwatch = Stopwatch()
         var line = ProgressLine()
         let report = Simulator.exhaustive { explored, known in
-            line.show("searching", done: explored, of: known, "orders known so far")
+            line.show("searching", done: explored, of: known, "small worlds")
             return !Interruption.isRequested
         }
         line.finish()
@@ -174,6 +178,22 @@ struct Simulate: ParsableCommand {
                 trace: report.trace.suffix(SeedRun.traceLimit))
         }
         return outcome
+    }
+
+    private func printTable() {
+        var line = ProgressLine()
+        let rows = Simulator.halfDoneWrites { line.show("trying", done: $0, of: $1, "rows") }
+        line.finish()
+        func words(_ found: Set<HalfDoneOutcome>) -> String {
+            found.isEmpty ? "–" : found.sorted().map(\.rawValue).joined(separator: ", ")
+        }
+        say("| layout | ordering | transport | alone | with appliances | as the last copy | runs |")
+        say("|---|---|---|---|---|---|---|")
+        for row in rows {
+            say(
+                "| \(row.layout) | \(row.ordering) | \(row.transport) | \(words(row.aloneLost)) "
+                    + "| \(words(row.someLost)) | \(words(row.othersLostBefore)) | \(row.runs) |")
+        }
     }
 
     // MARK: What is told

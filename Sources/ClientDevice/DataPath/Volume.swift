@@ -239,7 +239,7 @@ final class Volume {
             return view.copy(range, from: origin) ? .done : .failed
         case .restore(let slot, let intent, let range, let source, let last):
             guard let origin = views[source.number] else { return .sourceFailed }
-            view.announce(slot: slot, intent)
+            view.announceRepair(slot: slot, intent)
             allocation.insert(range)
             guard view.copy(range, from: origin) else { return .failed }
             if last { view.land(slot: slot, intent) }

@@ -27,6 +27,7 @@ final class SimulatedClient {
     private var nextCookie: UInt64 = 1
     private var isConnecting = false
     private let isLoyal: Bool
+    private var isResting = false
 
     init(number: Int, world: World) {
         self.number = number
@@ -101,7 +102,24 @@ final class SimulatedClient {
     /// Sends what its depth allows, as long as there is something left to do.
     func think() {
         guard device != nil else { return connect() }
+        if world.scenario.script != nil { return followScript() }
         while waiting.count < world.scenario.depth, world.takeRequest() { sendNext() }
+    }
+
+    /// Does the next thing of the script, when the last is done.
+    private func followScript() {
+        guard waiting.isEmpty, !isResting, !world.isHealing else { return }
+        switch world.nextScripted() {
+        case .request(let kind, let blocks): send(kind.request, blocks)
+        case .lose(let lost):
+            for index in lost { world.appliances[index].kill() }
+            isResting = true
+            world.after(300_000_000) { [self] in
+                isResting = false
+                think()
+            }
+        case nil: world.isScriptOver = true
+        }
     }
 
     private func sendNext() {

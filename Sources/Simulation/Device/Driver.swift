@@ -19,8 +19,8 @@ extension SimulatedDevice {
             requests[Int(token)].firstAsked = operation.member
         }
         probe(operation)
-        if let failing = world.scenario.failingMessage, world.messages == failing {
-            return fail(operation)
+        if case .operation(world.messages, let lands) = world.scenario.script?.cut {
+            return failScripted(operation, lands: lands)
         }
         guard let channel = channels[operation.member.number], channel.isOpen else {
             return fail(operation)
@@ -34,6 +34,18 @@ extension SimulatedDevice {
     /// There is no channel: the outcome comes as an event of its own, as any other.
     private func fail(_ operation: RemoteOperation) {
         world.after(1000, at: .device(self)) { [self] in complete(operation, .failed) }
+    }
+
+    /// An operation fails once, before it is carried out or after; its channel is gone with it.
+    private func failScripted(_ operation: RemoteOperation, lands: Bool) {
+        guard let channel = channels[operation.member.number] else { return fail(operation) }
+        if lands, let region = channel.mapping {
+            let source = operation.sourceMember.flatMap { channels[$0.number]?.mapping }
+            _ = capture(operation, region: region, source: source)(
+                OrderedAccess(region: region, budget: StoreBudget()))
+        }
+        fail(operation)
+        if transport != .sharedMemory { reset(channel) }
     }
 
     // MARK: Shared memory
@@ -288,10 +300,8 @@ extension SimulatedDevice {
                 if !isSkipped { access.storeData(.copied(content), skipping: .zero, at: range) }
                 return .done
             }
-        case .restore(let slot, var intent, let range, let origin, let last):
+        case .restore(let slot, let intent, let range, let origin, let last):
             let content = tags(range)
-            // (Its landed mark comes behind a barrier, so it is to be believed.)
-            intent.dataCheck = 0
             let isSwapped = mutation(.swapsRepairSource)
             if isSwapped, let target = region ?? channels[operation.member.number]?.mapping {
                 let from = channels[origin.number]?.mapping
@@ -301,8 +311,7 @@ extension SimulatedDevice {
                 }
             }
             return { access in
-                access.announce(slot: slot, intent)
-                access.barrier()
+                access.announceRepair(slot: slot, intent)
                 access.storeData(.copied(content), skipping: .zero, at: range)
                 access.barrier()
                 if last { access.land(slot: slot, intent) }

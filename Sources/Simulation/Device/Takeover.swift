@@ -19,6 +19,7 @@ extension World {
 
     /// Another one follows when a device died.
     func deviceDied(_ device: SimulatedDevice) {
+        scriptedDeath(device)
         guard devices.last === device else { return }
         after(UInt64(network.within(1...5)) * 1_000_000) { [self] in
             if devices.last === device { startDevice() }
@@ -187,6 +188,7 @@ extension SimulatedDevice {
         for member in lostActive { engine.lostAtTakeover(member) }
         if hasLostMembers { world.ledger.excuseTorn(before: number) }
         isServing = true
+        if number > 0 { world.scriptedStart(self) }
         let settled = engine.repair()
         world.checkRepair(settled, by: self)
         drain()
