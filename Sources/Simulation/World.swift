@@ -63,6 +63,8 @@ final class World {
     var plannedFaults: [PlannedFault] = []
     var scriptPosition = 0
     var isScriptOver = false
+    /// The events from the last write of the script to its answer.
+    var lastWrite = 1...1
     /// The event at which the first device died.
     var firstDeath: Int?
 

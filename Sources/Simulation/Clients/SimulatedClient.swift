@@ -146,6 +146,7 @@ final class SimulatedClient {
             kind == .read ? 0 : world.ledger.invoke(blocks, at: world.now, on: device.number)
         waiting[cookie] = Waiting(kind: kind, blocks: blocks, invoked: world.now, write: write)
         world.requestCount += 1
+        if kind == .write { world.lastWrite = world.events...world.events }
         if !world.isHealing || kind != .read {
             world.note(
                 "client \(number) asks: \(kind) \(blocks)\(write == 0 ? "" : " as \(write)")")
@@ -191,6 +192,7 @@ final class SimulatedClient {
         if request.kind == .read, !isError {
             world.took(data, of: request.blocks, since: request.invoked)
         } else if request.kind != .read {
+            world.lastWrite = world.lastWrite.lowerBound...world.events
             world.ledger.end(request.write, at: world.now, isAcknowledged: !isError)
         }
         think()

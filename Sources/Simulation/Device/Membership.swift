@@ -10,6 +10,10 @@ extension SimulatedDevice {
     struct Change {
         var changes: [MembershipChange]
         var then: (Bool) -> Void
+
+        var isCut: Bool {
+            changes.contains { if case .cut = $0 { true } else { false } }
+        }
     }
 
     /// Makes changes durable, one list after the other; tells whether they are.
@@ -52,7 +56,8 @@ extension SimulatedDevice {
             case .success(let found) where found.isNext(after: known, of: owner):
                 finish(change, found)
             case .success(let found) where found.owner == owner && found.epoch == known.epoch:
-                attempt(change, mayBeMade: true)
+                // (Certainly not made: a cut is given up rather than tried again, for writes are held.)
+                change.isCut ? finish(change, nil) : attempt(change, mayBeMade: true)
             case .success: beReplaced(change)
             case .failure:
                 if !engine.unrecorded.isEmpty { world.probes.hit(.registryDownDuringFailure) }
