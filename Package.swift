@@ -172,7 +172,7 @@ let package = Package(
         .testTarget(
             name: "SimulationTests",
             dependencies: [
-                "Simulate", "Simulation",
+                "Simulate", "Simulation", "TestSupport",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: tooling),
         .testTarget(

@@ -6,12 +6,20 @@ package import Glibc
 /// The program under test.
 package enum HoldfastBinary {
     /// `HOLDFAST_BINARY`, or the one the package built beside the tests.
-    package static let path: String = {
-        if let path = ProcessInfo.processInfo.environment["HOLDFAST_BINARY"] { return path }
-        let tests = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-        let folder = URL(fileURLWithPath: tests ?? "").deletingLastPathComponent().path
-        return "\(folder)/holdfast"
-    }()
+    package static let path =
+        ProcessInfo.processInfo.environment["HOLDFAST_BINARY"] ?? builtProgram("holdfast")
+}
+
+/// The simulator's program.
+package enum SimulateBinary {
+    package static let path = builtProgram("simulate")
+}
+
+/// A program that the package built beside the tests.
+private func builtProgram(_ name: String) -> String {
+    let tests = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+    let folder = URL(fileURLWithPath: tests ?? "").deletingLastPathComponent().path
+    return "\(folder)/\(name)"
 }
 
 /// A supervisor under way with its appliances and client device; all end with the last reference.
