@@ -31,6 +31,16 @@ public final class ApplianceConnection {
         return description
     }
 
+    /// The same, for an answer within so many milliseconds; a connection whose answer is late is of no more
+    /// use, for the answer may still come.
+    public func describe(within milliseconds: Int) throws(ApplianceConnectionError)
+        -> ApplianceDescription
+    {
+        socket.limitWaiting(milliseconds: milliseconds)
+        defer { socket.limitWaiting(milliseconds: Self.patience) }
+        return try describe()
+    }
+
     /// How much a region takes up.
     public func describe(_ region: RegionID) throws(ApplianceConnectionError) -> RegionDescription {
         guard case .region(let description) = try ask(.measure(region: region)).reply else {

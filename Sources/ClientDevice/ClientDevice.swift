@@ -27,9 +27,15 @@ package struct DeviceConfiguration: Sendable {
     package var version: String
     /// How long requests wait below the minimum of members, in nanoseconds.
     package var patience: UInt64 = 30_000_000_000
+    /// How long an appliance may be silent before its members are given up.
+    package var evictAfter: Duration
 
-    package init(directory: String, listeners: [Listener], populate: Bool, version: String) {
+    package init(
+        directory: String, listeners: [Listener], populate: Bool, version: String,
+        evictAfter: Duration = .seconds(1)
+    ) {
         self.directory = directory
+        self.evictAfter = evictAfter
         self.listeners = listeners
         self.populate = populate
         self.version = version
@@ -43,8 +49,8 @@ package actor ClientDevice: EventHandler {
         unsafe loop.asUnownedSerialExecutor()
     }
 
-    /// How often appliances and memberships are looked after, in milliseconds.
-    private static let housekeepingInterval = 200
+    /// How often appliances and memberships are looked after, at least.
+    private static let housekeepingInterval = Duration.milliseconds(200)
 
     let configuration: DeviceConfiguration
     let log: Logger
@@ -83,9 +89,10 @@ package actor ClientDevice: EventHandler {
         }
         await publish()
         try await frontDoor.open()
+        let interval = min(Self.housekeepingInterval, configuration.evictAfter / 4)
         housekeeping = Task { [weak self] in
             while !Task.isCancelled {
-                try? await Task.sleep(for: .milliseconds(Self.housekeepingInterval))
+                try? await Task.sleep(for: interval)
                 await self?.keepHouse()
             }
         }
@@ -119,7 +126,10 @@ package actor ClientDevice: EventHandler {
 
     /// Looks after what changes by itself: appliances that come back, members that are missing.
     func keepHouse() async {
-        for name in appliances.keys.sorted() { await connect(name) }
+        for name in appliances.keys.sorted() {
+            await connect(name)
+            await evictIfSilent(name)
+        }
         for id in volumes.keys {
             await takeOverIfWaiting(id)
             await replaceMissingMembers(of: id)

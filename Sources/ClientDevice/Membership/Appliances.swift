@@ -18,6 +18,10 @@ struct ApplianceHandle {
     var isDead = false
     /// When it is to be tried again after it did not answer.
     var notBefore: ContinuousClock.Instant?
+    /// When it last answered.
+    var lastAnswer = ContinuousClock.now
+    /// It was silent for too long, and its members were given up.
+    var isEvicted = false
 
     init(record: ApplianceRecord) { self.record = record }
 
@@ -53,6 +57,8 @@ extension ClientDevice {
             appliances[name]?.hasLoggedAbsence = false
             appliances[name]?.isDead = false
             appliances[name]?.notBefore = nil
+            appliances[name]?.lastAnswer = ContinuousClock.now
+            appliances[name]?.isEvicted = false
             try? loop.watch(
                 connection.descriptor, for: .hungUp, token: UInt64(connection.descriptor))
             log.info("appliance \(name) is up, incarnation \(description.incarnation)")
@@ -74,6 +80,36 @@ extension ClientDevice {
                 appliances[name]?.notBefore = ContinuousClock.now + Self.respite
             }
         }
+    }
+
+    /// Gives up the members of an appliance that has been silent for `evictAfter`.
+    ///
+    /// Its memory can still be reached by this process, but by no successor: while it hangs, a copy there is
+    /// worth as little as one on an appliance that died.
+    func evictIfSilent(_ name: String) async {
+        let half = configuration.evictAfter / 2
+        guard let handle = appliances[name], handle.description != nil, !handle.isDead,
+            !handle.isEvicted, ContinuousClock.now - handle.lastAnswer >= half
+        else { return }
+        if handle.isUp {
+            do throws(ApplianceConnectionError) {
+                _ = try call(name) { connection throws(ApplianceConnectionError) in
+                    try connection.describe(within: max(1, Int(half / .milliseconds(1))))
+                }
+                appliances[name]?.lastAnswer = ContinuousClock.now
+                return
+            } catch {
+                log.warning("appliance \(name): \(error)")
+            }
+        }
+        // (One that is gone rather than silent is noticed by its connection.)
+        guard appliances[name]?.isDead == false,
+            ContinuousClock.now - handle.lastAnswer >= configuration.evictAfter
+        else { return }
+        appliances[name]?.isEvicted = true
+        log.warning(
+            "appliance \(name) has been silent for \(configuration.evictAfter): its members are given up")
+        await loseMembers(on: name, except: nil)
     }
 
     static func connection(to address: String) throws(ApplianceConnectionError)

@@ -46,6 +46,33 @@ struct OutputOption: ParsableArguments {
     }
 }
 
+/// `--evict-after`: when a silent appliance is given up.
+struct EvictionOption: ParsableArguments {
+    /// Less would take a busy moment for a hang; more would keep a lost copy for no reason.
+    private static let limits = 100...3_600_000
+
+    @Option(
+        help: ArgumentHelp(
+            "How long an appliance may be silent before its members are given up: 100ms, 1s, 2m.",
+            valueName: "time"),
+        transform: milliseconds)
+    var evictAfter = 1000
+
+    var duration: Duration { .milliseconds(evictAfter) }
+
+    /// Reads `250ms`, `1s` or `2m`.
+    static func milliseconds(_ text: String) throws -> Int {
+        for (suffix, scale) in [("ms", 1), ("s", 1000), ("m", 60_000)] where text.hasSuffix(suffix) {
+            let digits = text.dropLast(suffix.count)
+            guard let number = Int(digits), digits.allSatisfy(\.isNumber), number <= limits.upperBound,
+                limits.contains(number * scale)
+            else { break }
+            return number * scale
+        }
+        throw ValidationError("a time from 100ms to 60m, such as 250ms, 1s or 2m")
+    }
+}
+
 extension ByteCount: ExpressibleByArgument {
     public init?(argument: String) { self.init(parsing: argument) }
 }

@@ -28,6 +28,7 @@ struct ServeCommand: AsyncParsableCommand {
     var nbd: [String] = []
     @Flag(help: "Touch all memory of new volumes before they are served.")
     var populate = false
+    @OptionGroup var eviction: EvictionOption
 
     mutating func validate() throws {
         for address in nbd { try Self.check(address) }
@@ -42,7 +43,7 @@ struct ServeCommand: AsyncParsableCommand {
         let device = try ClientDevice(
             DeviceConfiguration(
                 directory: path, listeners: listeners, populate: populate,
-                version: Holdfast.version), log: log)
+                version: Holdfast.version, evictAfter: eviction.duration), log: log)
         device.startThread()
         let (stops, continuation) = AsyncStream.makeStream(of: Int.self)
         SignalWatch.start { count in continuation.yield(count) }

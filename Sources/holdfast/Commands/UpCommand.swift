@@ -39,6 +39,7 @@ struct UpCommand: AsyncParsableCommand {
     var memory: ByteCount?
     @Flag(help: "Touch all memory of the volume before it is served.")
     var populate = false
+    @OptionGroup var eviction: EvictionOption
 
     mutating func validate() throws {
         for address in nbd { try ServeCommand.check(address) }
@@ -58,7 +59,8 @@ struct UpCommand: AsyncParsableCommand {
         let supervisor = Supervisor(
             SupervisorPlan(
                 directory: path, volume: volume, size: size, layout: layout,
-                memory: memory ?? ByteCount(region.bytes * 4), nbd: nbd, populate: populate),
+                memory: memory ?? ByteCount(region.bytes * 4), nbd: nbd, populate: populate,
+                evictAfter: eviction.evictAfter),
             log: log)
         let (stops, continuation) = AsyncStream.makeStream(of: Int.self)
         SignalWatch.start { count in continuation.yield(count) }

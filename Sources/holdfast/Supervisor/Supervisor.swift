@@ -22,6 +22,8 @@ struct SupervisorPlan: Sendable {
     var memory: ByteCount
     var nbd: [String]
     var populate: Bool
+    /// How long an appliance may be silent, in milliseconds.
+    var evictAfter: Int
 
     var applianceNames: [String] { (1...layout.memberCount).map(Self.applianceName) }
     static func applianceName(_ number: Int) -> String { "appliance-\(number)" }
@@ -206,7 +208,9 @@ actor Supervisor {
     // MARK: The client device
 
     private func startClient() throws {
-        var arguments = ["serve", "--dir", plan.directory]
+        var arguments = [
+            "serve", "--dir", plan.directory, "--evict-after", "\(plan.evictAfter)ms",
+        ]
         for address in plan.nbd { arguments += ["--nbd", address] }
         if plan.populate { arguments.append("--populate") }
         let child = try ChildProcess(starting: arguments)
