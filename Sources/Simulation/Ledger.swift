@@ -72,7 +72,9 @@ struct Ledger {
     }
 
     func mayBeTorn(_ tags: some Sequence<UInt64>) -> Bool {
-        tags.contains { $0 != 0 && writes[Int($0) - 1].mayBeTorn }
+        tags.contains {
+            $0 != 0 && writes[Int($0) - 1].mayBeTorn && !writes[Int($0) - 1].isAcknowledged
+        }
     }
 
     mutating func read(_ block: Int, _ id: UInt32, invoked: UInt64, ended: UInt64) {

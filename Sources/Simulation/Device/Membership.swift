@@ -89,6 +89,7 @@ extension SimulatedDevice {
         world.note("device \(number) decides: \(decision)")
         switch decision {
         case .fail(let members):
+            exposeWrites()
             let known = members.filter { record.member($0) != nil }
             if mutation(.acknowledgesUnrecorded) {
                 engine.recorded(decision, epoch: engine.epoch)

@@ -176,12 +176,15 @@ final class SimulatedDevice {
     /// The last member went away in the middle of writes that it holds a part of, perhaps.
     private func noteAbsence() {
         let isAbsent = !engine.absent.isEmpty
-        if isAbsent, !wasAbsent {
-            for request in requests where request.isExposed {
-                world.ledger.excuseTorn(request.write)
-            }
-        }
+        if isAbsent, !wasAbsent { exposeWrites() }
         wasAbsent = isAbsent
+    }
+
+    /// A member was lost in the middle of these writes: with this device lost too, they may be torn.
+    func exposeWrites() {
+        for request in requests where request.isExposed {
+            world.ledger.excuseTorn(request.write)
+        }
     }
 
     /// Notices what an operation shows of the rare paths.
