@@ -189,6 +189,16 @@ package final class HoldfastUp: Sendable {
         _ = Glibc.kill(pid, SIGKILL)
     }
 
+    /// Stops the process in `role` with SIGSTOP, and gives its pid; SIGCONT lets it go on.
+    package func suspend(_ role: Role) throws -> pid_t {
+        let pid = try pid(of: role)
+        guard Self.isMarked(pid, directory) else {
+            throw HarnessError("\(pid) is no process of this `up`")
+        }
+        _ = Glibc.kill(pid, SIGSTOP)
+        return pid
+    }
+
     /// The pids of everything below, the supervisor included.
     package var pids: [pid_t] {
         Self.markedPids(directory)
