@@ -108,7 +108,8 @@ extension ClientDevice {
         else { return }
         appliances[name]?.isEvicted = true
         log.warning(
-            "appliance \(name) has been silent for \(configuration.evictAfter): its members are given up")
+            "appliance \(name) has been silent for \(configuration.evictAfter): its members are given up"
+        )
         await loseMembers(on: name, except: nil)
     }
 

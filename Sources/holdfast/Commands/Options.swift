@@ -62,9 +62,11 @@ struct EvictionOption: ParsableArguments {
 
     /// Reads `250ms`, `1s` or `2m`.
     static func milliseconds(_ text: String) throws -> Int {
-        for (suffix, scale) in [("ms", 1), ("s", 1000), ("m", 60_000)] where text.hasSuffix(suffix) {
+        for (suffix, scale) in [("ms", 1), ("s", 1000), ("m", 60_000)] where text.hasSuffix(suffix)
+        {
             let digits = text.dropLast(suffix.count)
-            guard let number = Int(digits), digits.allSatisfy(\.isNumber), number <= limits.upperBound,
+            guard let number = Int(digits), digits.allSatisfy(\.isNumber),
+                number <= limits.upperBound,
                 limits.contains(number * scale)
             else { break }
             return number * scale
