@@ -46,25 +46,54 @@ static inline uint64_t clinux_load_word(const void *_Nonnull at) {
     return __atomic_load_n((const uint64_t *)at, __ATOMIC_ACQUIRE);
 }
 
-/// Copies with stores that bypass the cache, and orders them before everything that follows.
-/// `to` must be 16-byte aligned. Faster than memcpy when the copy will not be read soon.
-static inline void clinux_stream_copy(void *_Nonnull to, const void *_Nonnull from, size_t count) {
+// Copies with stores that bypass the cache: faster than memcpy when the copy will not be read soon. Such
+// stores are in no order until `clinux_stream_fence`. `to` must be 16-byte aligned.
 #if defined(__x86_64__)
-    // (The compiler's own builtins: its intrinsics header does not import beside the C library.)
+// (The compiler's own builtins: its intrinsics header does not import beside the C library.)
+typedef long long clinux_loose_line __attribute__((vector_size(64), aligned(1)));
+
+/// A cache line with one store, where the processor can: a line that is stored in parts takes longer.
+__attribute__((target("avx512f"))) static inline void clinux_stream_lines_whole(
+    char *_Nonnull to, const char *_Nonnull from, size_t lines) {
+    typedef long long Line __attribute__((vector_size(64), aligned(64)));
+    for (; lines; lines--, to += 64, from += 64)
+        __builtin_nontemporal_store((Line) * (const clinux_loose_line *)from, (Line *)to);
+}
+static inline void clinux_stream_lines(
+    char *_Nonnull to, const char *_Nonnull from, size_t lines) {
     typedef long long Line __attribute__((vector_size(64), aligned(16)));
-    typedef long long LooseLine __attribute__((vector_size(64), aligned(1)));
-    char *d = (char *)to;
-    const char *s = (const char *)from;
-    for (size_t i = 0, lines = count / 64; i < lines; i++, d += 64, s += 64) {
-        Line line = *(const LooseLine *)s;
-        __builtin_nontemporal_store(line, (Line *)d);
-    }
-    memcpy(d, s, count % 64);
-    __builtin_ia32_sfence();
+    for (; lines; lines--, to += 64, from += 64)
+        __builtin_nontemporal_store((Line) * (const clinux_loose_line *)from, (Line *)to);
+}
+#endif
+
+/// A copy in no order to what follows.
+static inline void clinux_stream_loosely(void *_Nonnull to, const void *_Nonnull from, size_t count) {
+#if defined(__x86_64__)
+    size_t lines = count / 64;
+    if (((uintptr_t)to & 63) == 0 && __builtin_cpu_supports("avx512f"))
+        clinux_stream_lines_whole((char *)to, (const char *)from, lines);
+    else
+        clinux_stream_lines((char *)to, (const char *)from, lines);
+    if (count % 64) memcpy((char *)to + lines * 64, (const char *)from + lines * 64, count % 64);
 #else
     memcpy(to, from, count);
+#endif
+}
+
+/// Orders all that was stored before all that is stored from now on.
+static inline void clinux_stream_fence(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_sfence();
+#else
     __atomic_thread_fence(__ATOMIC_RELEASE);
 #endif
+}
+
+/// A copy that is ordered before everything that follows.
+static inline void clinux_stream_copy(void *_Nonnull to, const void *_Nonnull from, size_t count) {
+    clinux_stream_loosely(to, from, count);
+    clinux_stream_fence();
 }
 
 // ---- Calls that are variadic, or newer than the module map ---------------------------------------
