@@ -18,6 +18,8 @@ struct ReplyQueue: ~Copyable {
     static let capacity = 1024
     /// The most pieces that one reply takes.
     static let largestReply = 66
+    /// Kept for the replies to writes that are about to be carried out, one piece each.
+    private static let spare = 16
     /// Enough to be sent before the rest of a batch is handled: the client can go on with it meanwhile.
     private static let worthSending = (pieces: 16, bytes: 64 << 10)
     /// The most data that waits to be sent, in bytes: beyond it the client is not received from.
@@ -55,7 +57,9 @@ struct ReplyQueue: ~Copyable {
 
     var isEmpty: Bool { head == tail }
     /// Whether another reply of any kind fits.
-    var hasRoom: Bool { tail + Self.largestReply <= Self.capacity && bytes < Self.mostBytes }
+    var hasRoom: Bool {
+        tail + Self.largestReply + Self.spare <= Self.capacity && bytes < Self.mostBytes
+    }
 
     /// Whether it pays to send what there is, rather than wait for more.
     var isWorthSending: Bool {

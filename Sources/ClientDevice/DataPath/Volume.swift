@@ -5,7 +5,8 @@
 //          └────────── answer ◀── reply ────┘          record ──▶ the control thread, the registry
 //
 // Accesses to shared memory complete at once, so a request usually runs from its first byte to its reply
-// within one call, on one thread, without a lock, an allocation or a system call.
+// within one `drain`, alone or with a few others, on one thread, without a lock, an allocation or a system
+// call.
 
 import BlockServer
 import CLinux
@@ -29,7 +30,7 @@ package struct VolumeCounters: Hashable, Sendable {
 }
 
 /// The data side of one volume; lives on its data thread.
-final class Volume {
+@safe final class Volume {
     /// Somebody waits for this reply.
     @safe private struct PendingRequest: BitwiseCopyable {
         var connection: Unmanaged<Connection>?
@@ -61,6 +62,7 @@ final class Volume {
         repeating: PendingRequest(), count: Volume.requestLimit)
     private let freeTokens = FixedArray<UInt8>(repeating: 0, count: Volume.requestLimit)
     private var freeTokenCount = Volume.requestLimit
+    private var gathered = WriteGroup()
     private let scratch = ScratchBuffer()
     private let decisions: DecisionSink
     /// Answered outside of their own turn; to be sent at the end of it.
@@ -128,7 +130,7 @@ final class Volume {
 
     var hasRoom: Bool { engine.hasRoom && freeTokenCount > 0 }
 
-    /// Takes a valid request of a connection, and carries out all that it sets in motion.
+    /// Takes a valid request of a connection; `drain` carries it out, together with others.
     @inline(__always)
     func submit(
         _ kind: RequestKind, _ range: ByteRange, payload: UnsafeRawPointer?, cookie: UInt64,
@@ -140,20 +142,56 @@ final class Volume {
             connection: Unmanaged.passUnretained(connection), cookie: cookie, payload: payload,
             range: range, kind: kind)
         engine.submit(kind, range, token: UInt32(token))
-        drain()
     }
 
-    private func drain() {
-        while let effect = engine.nextEffect() {
-            switch effect {
-            case .perform(let operation):
-                let outcome = perform(operation)
-                engine.complete(operation.ticket, on: operation.member, outcome)
-            case .reply(let token, let outcome): answer(Int(token), outcome)
-            case .record(let decision): decisions(id, decision)
-            case .disconnect: break
+    /// Carries out all that was set in motion.
+    func drain() {
+        repeat {
+            while let effect = engine.nextEffect() {
+                switch effect {
+                case .perform(let operation):
+                    if gather(operation) { continue }
+                    // On each member, what was asked for first is done first.
+                    carryOutWrites()
+                    let outcome = perform(operation)
+                    engine.complete(operation.ticket, on: operation.member, outcome)
+                case .reply(let token, let outcome): answer(Int(token), outcome)
+                case .record(let decision): decisions(id, decision)
+                case .disconnect: break
+                }
             }
+        } while carryOutWrites()
+    }
+
+    /// Keeps an operation for `carryOutWrites`; false when it is something else than a usual write.
+    @inline(__always)
+    private func gather(_ operation: RemoteOperation) -> Bool {
+        guard case .write(let slot, let intent, let token, false, let marks) = operation.action,
+            let view = views[operation.member.number],
+            let payload = unsafe pending[Int(token)].payload
+        else { return false }
+        if gathered.isFull { carryOutWrites() }
+        allocation.insert(intent.range)
+        // (Marks may come early: they only say that more is missed than is.)
+        if !marks.isEmpty { store(marks, of: intent.range, in: view) }
+        unsafe gathered.append(
+            WriteGroup.Write(
+                ticket: operation.ticket, member: operation.member, slot: slot, view: view,
+                intent: intent, payload: payload))
+        return true
+    }
+
+    /// Carries out the writes that were gathered; false when there are none.
+    @discardableResult
+    private func carryOutWrites() -> Bool {
+        guard !gathered.isEmpty else { return false }
+        gathered.carryOut()
+        for index in 0..<gathered.count {
+            let (ticket, member) = gathered.operation(index)
+            engine.complete(ticket, on: member, .done)
         }
+        gathered.removeAll()
+        return true
     }
 
     @inline(__always)
@@ -205,14 +243,13 @@ final class Volume {
         guard let view = views[operation.member.number] else { return .failed }
         switch operation.action {
         case .write(let slot, let intent, let token, let isGuarded, let marks):
-            guard let payload = unsafe pending[Int(token)].payload else { return .failed }
+            // (All others were gathered.)
+            guard isGuarded, let payload = unsafe pending[Int(token)].payload else {
+                return .failed
+            }
             allocation.insert(intent.range)
             if !marks.isEmpty { store(marks, of: intent.range, in: view) }
-            if isGuarded {
-                unsafe view.writeGuarded(slot: slot, intent, from: payload)
-            } else {
-                unsafe view.write(slot: slot, intent, from: payload)
-            }
+            unsafe view.writeGuarded(slot: slot, intent, from: payload)
             return .done
         case .read(_, let token):
             pending[Int(token)].source = operation.member
