@@ -152,8 +152,11 @@ let package = Package(
             name: "ReactorTests", dependencies: ["CLinux", "Reactor"],
             swiftSettings: tooling + linux),
         .testTarget(
-            name: "ClientDeviceTests", dependencies: ["ClientDevice", "RemoteMemory"],
-            swiftSettings: tooling + linux),
+            name: "ClientDeviceTests",
+            dependencies: [
+                "CLinux", "ClientDevice", "NBDProtocol", "Reactor", "RemoteMemory", "ResiliencySet",
+                "SharedMemoryTransport", .product(name: "Logging", package: "swift-log"),
+            ], swiftSettings: tooling + linux),
         .testTarget(
             name: "ResiliencySetTests", dependencies: ["RemoteMemory", "ResiliencySet"],
             swiftSettings: tooling),

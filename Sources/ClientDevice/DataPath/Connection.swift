@@ -245,13 +245,13 @@ final class Snapshot {
             return
         }
         unanswered += 1
+        replies.promise(ReplyQueue.mostPieces(kind, range))
         if unsafe payload != nil { input.hold() }
         unsafe volume._withUnsafeGuaranteedRef {
             unsafe $0.submit(kind, range, payload: payload, cookie: cookie, from: self)
         }
         submitted.requests += 1
         submitted.bytes += Int(range.count.bytes)
-        // (A read may need the room for replies that was asked for, all of it.)
         if kind != .write || submitted.requests >= Self.batch.requests
             || submitted.bytes >= Self.batch.bytes
         {
@@ -263,8 +263,12 @@ final class Snapshot {
 
     /// Answers a request that was submitted; the data of a read follows with `appendData`.
     @inline(__always)
-    func answer(_ error: ErrorNumber, cookie: UInt64, releasing payload: Bool) {
+    func answer(
+        _ error: ErrorNumber, to kind: RequestKind, of range: ByteRange, cookie: UInt64,
+        releasing payload: Bool
+    ) {
         unanswered -= 1
+        replies.redeem(ReplyQueue.mostPieces(kind, range))
         if payload { input.release() }
         replies.append(error, cookie: cookie)
     }
@@ -275,11 +279,11 @@ final class Snapshot {
     @inline(__always)
     func appendData(_ range: ByteRange, of view: RegionView, _ allocation: inout AllocationMap) {
         var rest = range
-        var pieces = ReplyQueue.largestReply - 2
+        var runs = ReplyQueue.mostRuns
         while !rest.isEmpty {
             var (count, isAllocated) = allocation.firstRun(of: rest, in: view)
-            pieces -= 1
-            if pieces == 0 {
+            runs -= 1
+            if runs == 0 {
                 count = rest.count
                 isAllocated = true
             }

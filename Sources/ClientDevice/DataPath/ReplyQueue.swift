@@ -10,6 +10,8 @@
 import CLinux
 import Glibc
 import NBDProtocol
+import RemoteMemory
+import ResiliencySet
 
 /// The replies of one connection that have not been sent.
 @safe
@@ -18,8 +20,8 @@ struct ReplyQueue: ~Copyable {
     static let capacity = 1024
     /// The most pieces that one reply takes.
     static let largestReply = 66
-    /// Kept for the replies to writes that are about to be carried out, one piece each.
-    private static let spare = 16
+    /// The most runs of data in a reply: what is left behind them is sent as it is.
+    static let mostRuns = largestReply - 2
     /// Enough to be sent before the rest of a batch is handled: the client can go on with it meanwhile.
     private static let worthSending = (pieces: 16, bytes: 64 << 10)
     /// The most data that waits to be sent, in bytes: beyond it the client is not received from.
@@ -37,6 +39,8 @@ struct ReplyQueue: ~Copyable {
     private var head = 0
     private var tail = 0
     private var bytes = 0
+    /// How many pieces the replies to requests under way may take.
+    private var promised = 0
 
     init() {
         unsafe pieces = .allocate(capacity: Self.capacity)
@@ -56,9 +60,32 @@ struct ReplyQueue: ~Copyable {
     }
 
     var isEmpty: Bool { head == tail }
-    /// Whether another reply of any kind fits.
+    /// Whether another reply of any kind fits, beside those that are promised.
     var hasRoom: Bool {
-        tail + Self.largestReply + Self.spare <= Self.capacity && bytes < Self.mostBytes
+        tail + promised + Self.largestReply <= Self.capacity && bytes < Self.mostBytes
+    }
+
+    /// The most pieces that the reply to a request takes: of a read, one for each block.
+    @inline(__always)
+    static func mostPieces(_ kind: RequestKind, _ range: ByteRange) -> Int {
+        guard kind == .read, !range.isEmpty else { return 1 }
+        let block = UInt64(Self.block)
+        let blocks = (range.end.bytes - 1) / block - range.start.bytes / block + 1
+        return 1 + Int(min(blocks, UInt64(mostRuns)))
+    }
+
+    /// Sets room aside for the reply to a request under way.
+    ///
+    /// What waits in the engine (for the registry, for a member) is answered all at once, and not when
+    /// it suits this queue.
+    @inline(__always)
+    mutating func promise(_ pieces: Int) { promised += pieces }
+
+    /// Gives back what was set aside: the reply is queued next.
+    @inline(__always)
+    mutating func redeem(_ pieces: Int) {
+        precondition(promised >= pieces, "a reply is promised before it is queued")
+        promised -= pieces
     }
 
     /// Whether it pays to send what there is, rather than wait for more.
@@ -86,7 +113,7 @@ struct ReplyQueue: ~Copyable {
 
     @inline(__always)
     private mutating func push(_ base: UnsafeRawPointer, _ count: Int, _ kind: Kind) {
-        precondition(tail < Self.capacity, "the caller asks hasRoom first")
+        precondition(tail < Self.capacity, "replies are promised, or the caller asks hasRoom first")
         unsafe pieces[tail] = iovec(
             iov_base: UnsafeMutableRawPointer(mutating: base), iov_len: count)
         unsafe kinds[tail] = kind

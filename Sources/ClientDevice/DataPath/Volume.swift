@@ -204,8 +204,8 @@ package struct VolumeCounters: Hashable, Sendable {
             let isData = request.kind == .read && outcome == .done
             count(request.kind, request.range.count.bytes, outcome)
             unsafe connection.answer(
-                outcome == .done ? .none : .inputOutput, cookie: request.cookie,
-                releasing: request.payload != nil)
+                outcome == .done ? .none : .inputOutput, to: request.kind, of: request.range,
+                cookie: request.cookie, releasing: request.payload != nil)
             if isData {
                 appendData(request.range, from: request.source, to: connection)
             } else if request.kind == .discard, outcome == .done {
