@@ -78,8 +78,10 @@ public struct ControlClient: ControlledDevice {
         try await tell(.delete, "volumes", volume, "snapshots", name)
     }
 
-    public func rebuild(volume: String) async throws(ControlError) -> VolumeStatus {
-        try await ask(.post, "volumes", volume, "rebuild")
+    public func rebuild(
+        volume: String, _ start: RebuildStart
+    ) async throws(ControlError) -> VolumeStatus {
+        try await ask(.post, "volumes", volume, "rebuild", body: start)
     }
 
     public func scrub(volume: String) async throws(ControlError) -> ScrubReport {

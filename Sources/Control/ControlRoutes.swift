@@ -48,8 +48,11 @@ struct ControlRoutes {
             try await device.deleteVolume(named: try Self.name("volume", in: context))
             return Response(status: .noContent)
         }
-        group.post(":volume/rebuild") { [device] _, context in
-            try Self.reply(try await device.rebuild(volume: try Self.name("volume", in: context)))
+        group.post(":volume/rebuild") { [device] request, context in
+            let volume = try Self.name("volume", in: context)
+            let start = try await Self.body(
+                of: request, as: RebuildStart.self, or: RebuildStart())
+            return try Self.reply(try await device.rebuild(volume: volume, start))
         }
         group.post(":volume/scrub") { [device] _, context in
             try Self.reply(try await device.scrub(volume: try Self.name("volume", in: context)))
@@ -97,9 +100,11 @@ struct ControlRoutes {
     }
 
     private static func body<Body: Decodable>(
-        of request: Request, as type: Body.Type
+        of request: Request, as type: Body.Type, or absent: Body? = nil
     ) async throws -> Body {
         let buffer = try await request.body.collect(upTo: ControlServer.maximumBodyBytes)
+        // (Nothing is said where nothing needs to be.)
+        if buffer.readableBytes == 0, let absent { return absent }
         do {
             return try ControlJSON.decoder().decode(type, from: Data(buffer.readableBytesView))
         } catch let error as DecodingError {

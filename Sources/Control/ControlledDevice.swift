@@ -47,11 +47,21 @@ public protocol ControlledDevice: Sendable {
 
     /// Starts to rebuild the volume's missing members now, and returns without waiting for it.
     ///
-    /// How far it is can be seen in `volume(named:)`. A healthy volume is returned as it is.
-    func rebuild(volume: String) async throws(ControlError) -> VolumeStatus
+    /// How far it is can be seen in `volume(named:)`. A healthy volume is returned as it is; the limit
+    /// that `start` may set holds for its later rebuilds, and for the copies that snapshots become.
+    func rebuild(
+        volume: String, _ start: RebuildStart
+    ) async throws(ControlError) -> VolumeStatus
 
     /// Compares the volume's members with each other, and returns when that is done.
     ///
     /// How far it is can be seen in `volume(named:)` meanwhile.
     func scrub(volume: String) async throws(ControlError) -> ScrubReport
+}
+
+extension ControlledDevice {
+    /// Starts to rebuild the volume's missing members now, as fast as before.
+    public func rebuild(volume: String) async throws(ControlError) -> VolumeStatus {
+        try await rebuild(volume: volume, RebuildStart())
+    }
 }

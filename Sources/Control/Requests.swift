@@ -1,4 +1,4 @@
-// The bodies of the requests that create something.
+// The bodies of requests: what is to be created, or how something is to be done.
 
 public import RemoteMemory
 
@@ -26,6 +26,19 @@ public struct SnapshotCreation: Hashable, Sendable, Codable {
     public init(name: String, immediate: Bool = false) {
         self.name = name
         self.immediate = immediate
+    }
+}
+
+/// How a volume is to be rebuilt.
+public struct RebuildStart: Hashable, Sendable, Codable {
+    /// The most that the volume's rebuilds copy from now on, in bytes a second; zero for as fast as they
+    /// go beside the I/O, nil for what held before.
+    ///
+    /// It holds for as long as the client device runs.
+    public var limit: ByteCount?
+
+    public init(limit: ByteCount? = nil) {
+        self.limit = limit
     }
 }
 

@@ -36,12 +36,14 @@ public struct VolumeStatus: Hashable, Sendable, Codable {
     public var counters: VolumeCounters
     /// How far a scrub is; nil when none is running.
     public var scrub: ScrubProgress?
+    /// The most that its rebuilds copy, in bytes a second; nil for as fast as they go beside the I/O.
+    public var rebuildLimit: ByteCount?
 
     public init(
         name: String, id: VolumeID, sizeBytes: ByteCount, layout: Layout, ordering: Ordering,
         epoch: Epoch, health: VolumeHealth, uri: String, connections: Int,
         members: [MemberStatus], snapshots: [SnapshotStatus], counters: VolumeCounters,
-        scrub: ScrubProgress? = nil
+        scrub: ScrubProgress? = nil, rebuildLimit: ByteCount? = nil
     ) {
         self.name = name
         self.id = id
@@ -56,6 +58,7 @@ public struct VolumeStatus: Hashable, Sendable, Codable {
         self.snapshots = snapshots
         self.counters = counters
         self.scrub = scrub
+        self.rebuildLimit = rebuildLimit
     }
 }
 

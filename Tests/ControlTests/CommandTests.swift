@@ -22,6 +22,10 @@ import Testing
             ),
             (["snapshot", "create", "v"], "Missing expected argument '<snapshot>'"),
             (["rebuild"], "Missing expected argument '<volume>'"),
+            (
+                ["rebuild", "v", "--limit", "fast"],
+                "The value 'fast' is invalid for '--limit <size>'"
+            ),
             (["status", "--frequently"], "Unknown option '--frequently'"),
         ])
     func usage(arguments: [String], message: String) async throws {
@@ -110,6 +114,24 @@ import Testing
                 "create v \(size) mirror:3 sequential", "delete v", "delete v s", "remove a",
                 "create v \(size) mirror:3 parallel",
             ])
+    }
+
+    @Test("a rebuild takes a limit as it takes sizes, and the volume shows it")
+    func rebuildLimit() async throws {
+        let device = FakeDevice()
+        try await withServer(device) { client in
+            let limited: VolumeStatus = try await decode(
+                ["rebuild", "vol0", "--limit", "64M"], client)
+            #expect(limited.rebuildLimit == .mebibytes(64))
+            let shown = try await run(["volume", "show", "vol0"], client)
+            #expect(shown.output.contains("\nrebuilds     at most 64.0 MiB/s\n"))
+            let free: VolumeStatus = try await decode(["rebuild", "vol0", "--limit", "0"], client)
+            #expect(free.rebuildLimit == nil)
+            let plain = try await run(["volume", "show", "vol0"], client)
+            #expect(!plain.output.contains("rebuilds"))
+        }
+        let calls = await device.calls.filter { $0.hasPrefix("rebuild") }
+        #expect(calls == ["rebuild vol0 67108864", "rebuild vol0 0"])
     }
 
     @Test("tables are aligned and quantities are for people")

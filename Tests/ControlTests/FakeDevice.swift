@@ -93,9 +93,12 @@ actor FakeDevice: ControlledDevice {
         try note("delete \(volume) \(name)")
     }
 
-    func rebuild(volume: String) throws(ControlError) -> VolumeStatus {
-        try note("rebuild \(volume)")
+    func rebuild(volume: String, _ start: RebuildStart) throws(ControlError) -> VolumeStatus {
+        try note("rebuild \(volume) \(start.limit.map { "\($0.bytes)" } ?? "nil")")
         let index = try self.index(of: volume)
+        if let limit = start.limit {
+            current.volumes[index].rebuildLimit = limit > .zero ? limit : nil
+        }
         current.volumes[index].health = .rebuilding
         current.volumes[index].members[1].state = .rebuilding
         current.volumes[index].members[1].rebuild = .sample

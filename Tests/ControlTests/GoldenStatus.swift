@@ -1,4 +1,4 @@
-// The JSON of `DeviceStatus.sample` with one volume only, which is being scrubbed.
+// The JSON of `DeviceStatus.sample` with one volume only, which is being scrubbed, and rebuilt slowly.
 //
 // A change of this text breaks scripts: add to it, but rename and remove nothing.
 
@@ -70,6 +70,7 @@ let goldenStatus = """
           ],
           "name" : "vol0",
           "ordering" : "parallel",
+          "rebuildLimit" : 67108864,
           "scrub" : {
             "bytesPerSecond" : 134217728,
             "doneBytes" : 268435456,

@@ -11,6 +11,7 @@ import Testing
         var status = DeviceStatus.sample
         status.volumes.removeLast()
         status.volumes[0].scrub = .sample
+        status.volumes[0].rebuildLimit = .mebibytes(64)
         #expect(try text(status) == goldenStatus)
         let decoded = try ControlJSON.decoder().decode(
             DeviceStatus.self, from: Data(goldenStatus.utf8))
@@ -25,6 +26,8 @@ import Testing
                 == #"{"layout":"mirror:2","name":"v","ordering":"parallel","size":4096}"#)
         #expect(
             try compact(SnapshotCreation(name: "s")) == #"{"immediate":false,"name":"s"}"#)
+        #expect(try compact(RebuildStart(limit: .kibibytes(4))) == #"{"limit":4096}"#)
+        #expect(try compact(RebuildStart()) == "{}")
         #expect(
             try compact(ApplianceAddition(name: "a", address: "unix:/x"))
                 == #"{"address":"unix:/x","name":"a"}"#)

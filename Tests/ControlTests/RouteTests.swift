@@ -66,6 +66,24 @@ import Testing
         #expect(await device.calls == ["delete v", "delete v s", "remove a"])
     }
 
+    @Test("a rebuild's limit arrives, is shown, stays, and is removed with zero")
+    func rebuildLimit() async throws {
+        let device = FakeDevice()
+        try await withServer(device) { client in
+            let limit = ByteCount(UInt64(1) << 63 | 1)
+            let limited = try await client.rebuild(volume: "vol0", RebuildStart(limit: limit))
+            #expect(limited.rebuildLimit == limit)
+            let later = try await client.rebuild(volume: "vol0")
+            #expect(later.rebuildLimit == limit)
+            let free = try await client.rebuild(volume: "vol0", RebuildStart(limit: .zero))
+            #expect(free.rebuildLimit == nil)
+        }
+        #expect(
+            await device.calls == [
+                "rebuild vol0 \(UInt64(1) << 63 | 1)", "rebuild vol0 nil", "rebuild vol0 0",
+            ])
+    }
+
     @Test("rebuild returns at once, scrub when it is done; both show how far they are")
     func work() async throws {
         try await withServer(FakeDevice()) { client in

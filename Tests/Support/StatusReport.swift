@@ -36,6 +36,8 @@ package struct StatusReport: Decodable, Sendable {
         package let uri: String?
         package let members: [Member]
         package let snapshots: [Snapshot]
+        /// In bytes a second; nil for none.
+        package let rebuildLimit: UInt64?
     }
 
     /// The client device's.

@@ -250,7 +250,12 @@ package actor DataThread: EventHandler {
         }
         return VolumeReport(
             counters: volume.counters, connections: connections(of: volume).count,
-            rebuilds: rebuilds, active: volume.active)
+            rebuilds: rebuilds, rebuildLimit: volume.rebuildLimit, active: volume.active)
+    }
+
+    /// Limits a volume's rebuilds to this much a second; nil for as fast as they go beside the I/O.
+    package func limitRebuilds(of id: VolumeID, to rate: ByteCount?) {
+        volumes[id]?.limitRebuilds(to: rate)
     }
 
     package func beginScrub(_ id: VolumeID) -> Bool {
@@ -328,6 +333,8 @@ package struct VolumeReport: Sendable {
     package var counters: VolumeCounters
     package var connections: Int
     package var rebuilds: [MemberIndex: RebuildStanding]
+    /// The most that they copy, in bytes a second.
+    package var rebuildLimit: ByteCount?
     package var active: MemberSet
 }
 

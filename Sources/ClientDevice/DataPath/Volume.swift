@@ -399,7 +399,10 @@ package struct VolumeCounters: Hashable, Sendable {
         drain()
     }
 
-    // MARK: Scrub
+    // MARK: Rebuild and scrub
+
+    var rebuildLimit: ByteCount? { engine.rebuildLimit }
+    func limitRebuilds(to rate: ByteCount?) { engine.limitRebuilds(to: rate) }
 
     func beginScrub() { engine.beginScrub() }
     var isScrubbing: Bool { engine.isScrubbing }

@@ -48,7 +48,7 @@ extension ClientDevice {
                 flushes: UInt64(counters.flushes), discards: UInt64(counters.discards),
                 readBytes: ByteCount(counters.readBytes),
                 writtenBytes: ByteCount(counters.writtenBytes), errors: UInt64(counters.errors)),
-            scrub: volume.scrub)
+            scrub: volume.scrub, rebuildLimit: report?.rebuildLimit)
     }
 
     private func status(

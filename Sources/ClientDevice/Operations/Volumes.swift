@@ -110,11 +110,18 @@ extension ClientDevice: ControlledDevice {
         log.info("volume \(name) is deleted")
     }
 
-    package func rebuild(volume name: String) async throws(ControlError) -> VolumeStatus {
+    package func rebuild(
+        volume name: String, _ start: RebuildStart
+    ) async throws(ControlError) -> VolumeStatus {
         let volume = try find(name)
         let id = volume.record.id
         guard volume.phase == .serving else {
             throw ControlError(.unavailable, ReplacementError.notServing.description)
+        }
+        if let limit = start.limit {
+            await volume.thread.limitRebuilds(of: id, to: limit > .zero ? limit : nil)
+            log.info(
+                "volume \(name): rebuilds copy \(limit > .zero ? "at most \(limit)/s" : "freely")")
         }
         while let current = volumes[id],
             present(current).count < current.record.layout.memberCount

@@ -79,6 +79,9 @@ extension ResiliencySet {
         return (choice.member, range)
     }
 
+    /// The most that rebuilds copy, in bytes a second; nil for as fast as they go beside the I/O.
+    public var rebuildLimit: ByteCount? { tuning.rebuildRate }
+
     /// Limits rebuilds to this many bytes a second; nil for as fast as they go beside the I/O.
     public mutating func limitRebuilds(to rate: ByteCount?) {
         tuning.rebuildRate = rate
@@ -88,9 +91,11 @@ extension ResiliencySet {
     /// What `elapsed` nanoseconds allow to be copied, up to what a second does.
     mutating func grantRebuilds(_ elapsed: UInt64) {
         guard let rate = tuning.rebuildRate else { return }
-        let grant = Double(rate.bytes) * Double(elapsed) / 1_000_000_000
+        let grant = (Double(rate.bytes) * Double(elapsed) / 1_000_000_000).rounded(.up)
         let most = max(rate.bytes, dirty.extentSize.bytes)
-        rebuild.allowance = min(most, rebuild.allowance + UInt64(grant.rounded(.up)))
+        let room = most - min(most, rebuild.allowance)
+        // (A grant of a fast rate after a long pause is more than an integer holds.)
+        rebuild.allowance += grant < Double(room) ? min(room, UInt64(grant)) : room
     }
 
     mutating func startRebuildCopy(_ index: Int) -> Bool {

@@ -1,7 +1,8 @@
-// holdfast rebuild VOLUME
+// holdfast rebuild VOLUME [--limit SIZE]
 
 import ArgumentParser
 import Control
+import RemoteMemory
 
 /// `holdfast rebuild`.
 struct RebuildCommand: AsyncParsableCommand {
@@ -12,8 +13,11 @@ struct RebuildCommand: AsyncParsableCommand {
             The client device does this by itself when a member is lost; this command does not wait \
             for it to find the time. Ending the command does not end the rebuild.
 
+            A limit holds for all rebuilds of the volume, and for the copies that snapshots become, \
+            until it is changed or the client device is started anew.
+
             Example:
-              holdfast rebuild vol0
+              holdfast rebuild vol0 --limit 200M
             """)
 
     /// How often the client device is asked.
@@ -21,11 +25,16 @@ struct RebuildCommand: AsyncParsableCommand {
 
     @Argument(help: "The volume's name.")
     var volume: String
+    @Option(
+        help: ArgumentHelp(
+            "The most to copy each second: a number with K, M, G or T behind it; 0 for no limit.",
+            valueName: "size"))
+    var limit: ByteCount?
     @OptionGroup var place: DirectoryOption
     @OptionGroup var output: OutputOption
 
     func run() async throws {
-        var status = try await place.client.rebuild(volume: volume)
+        var status = try await place.client.rebuild(volume: volume, RebuildStart(limit: limit))
         var bar = ProgressBar(title: volume, isSilent: output.isJSON)
         while status.health == .rebuilding {
             if let progress = status.rebuild { try bar.show(progress) }

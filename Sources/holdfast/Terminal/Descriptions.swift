@@ -41,6 +41,7 @@ enum Description {
             "discards     \(counters.discards)",
             "errors       \(counters.errors)",
         ]
+        if let limit = volume.rebuildLimit { lines.append("rebuilds     at most \(limit)/s") }
         if let scrub = volume.scrub {
             lines.append(ProgressBar.line(title: "scrub      ", scrub, cells: 0))
         }
