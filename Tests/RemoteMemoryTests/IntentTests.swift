@@ -15,7 +15,9 @@ import Testing
             range: ByteRange(
                 start: ByteOffset(.random(in: 0..<1 << 46, using: &generator)),
                 count: ByteCount(.random(in: 0...1 << 25, using: &generator))),
-            kind: Bool.random(using: &generator) ? .write : .zero)
+            kind: Bool.random(using: &generator) ? .write : .zero,
+            dataCheck: Bool.random(using: &generator)
+                ? 0 : UInt32(truncatingIfNeeded: generator.next()))
     }
 
     /// A slot with this record and this landed mark.
@@ -36,6 +38,20 @@ import Testing
         #expect(Intent.completedWord == 5)
         #expect(Intent.landedWord == 7)
         #expect(RegionLayout.intentSlotSize == 8 * (Intent.landedWord + 1))
+    }
+
+    @Test(arguments: [Intent.Kind.write, .zero], [0, 1, 0x8000_0000, UInt32.max])
+    func `the check of the data stands above the kind`(kind: Intent.Kind, check: UInt32) {
+        var intent = Self.example
+        intent.kind = kind
+        intent.dataCheck = check
+        let words = Self.slot(intent)
+        #expect(words[4] == kind.rawValue | UInt64(check) << 32)
+        #expect(Self.read(words)?.intent == intent)
+        // Another check of the data is not the one that was announced.
+        var other = words
+        other[4] ^= 1 << 32
+        #expect(Self.read(other) == nil)
     }
 
     @Test func `what is written is read back`() {

@@ -6,7 +6,7 @@ import Testing
 @Suite struct RegionLayoutTests {
     static let areas = [
         RegionLayout.label, RegionLayout.observerArea, RegionLayout.redoRecord,
-        RegionLayout.redoData, RegionLayout.dirtyMap,
+        RegionLayout.redoData, RegionLayout.dirtyMaps,
     ]
 
     /// Sizes from the smallest to the largest: around every power of two, and some between.
@@ -67,9 +67,9 @@ import Testing
     }
 
     @Test(arguments: sizes)
-    func `the dirty map has a bit for every extent`(size: ByteCount) {
+    func `a dirty map has a bit for every extent`(size: ByteCount) {
         let extent = RegionLayout.extentSize(forDataOf: size).bytes
-        let bits = RegionLayout.dirtyMap.count.bytes * 8
+        let bits = UInt64(RegionLayout.mapWordLimit) * 64
         #expect((size.bytes + extent - 1) / extent <= bits)
         #expect(extent.nonzeroBitCount == 1)
         #expect(extent >= 256 << 10)
@@ -78,10 +78,10 @@ import Testing
     }
 
     @Test func `extents grow just when the map is full`() {
-        let full = (RegionLayout.dirtyMap.count.bytes * 8) * (256 << 10)
+        let full = UInt64(RegionLayout.mapWordLimit) * 64 * (256 << 10)
         #expect(RegionLayout.extentSize(forDataOf: ByteCount(full)) == .kibibytes(256))
         #expect(RegionLayout.extentSize(forDataOf: ByteCount(full + 1)) == .kibibytes(512))
-        #expect(RegionLayout.extentSize(forDataOf: RegionLayout.largestVolume) == .mebibytes(8))
+        #expect(RegionLayout.extentSize(forDataOf: RegionLayout.largestVolume) == .mebibytes(256))
     }
 }
 

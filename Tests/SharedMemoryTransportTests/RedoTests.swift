@@ -124,13 +124,13 @@ import Testing
         #expect(region.view.replayRedo() == .zero)
     }
 
-    /// The largest piece ends where the dirty map begins.
+    /// The largest piece ends where the dirty maps begin.
     @Test func theAreaIsNotLeft() async throws {
         let region = try TestRegion.make(Self.size)
         let count = Int(RegionLayout.redoData.count.bytes)
         let piece = ByteRange(0, UInt64(count))
         region.view.putAside(piece, from: [UInt8](repeating: 0xFF, count: count))
-        let map = region.bytes[Int(RegionLayout.dirtyMap.start.bytes)...].prefix(1 << 20)
+        let map = region.bytes[Int(RegionLayout.dirtyMaps.start.bytes)...].prefix(1 << 20)
         #expect(map.allSatisfy { $0 == 0 })
         #expect((0..<64).allSatisfy { region.view.intentSlot(UInt8($0)) == nil })
         await #expect(processExitsWith: .signal(trap)) {
