@@ -11,6 +11,19 @@ enum Store {
     case word(slot: UInt8, Int, UInt64)
     case cell(Int, UInt64)
     case copiedCell(Int, from: MemberIndex)
+    /// A dirty map: none while it is being stored.
+    case map(of: MemberIndex, StoredMap?)
+    case mapWord(of: MemberIndex, Int, UInt64)
+}
+
+/// A dirty map as it stands in a region: which region it is of, and its words.
+struct StoredMap {
+    var life: Int
+    var words: [UInt64]
+
+    func contains(_ extent: Int) -> Bool {
+        words[extent / 64] & 1 << UInt64(extent % 64) != 0
+    }
 }
 
 /// The memory of one member.
@@ -18,6 +31,7 @@ struct ModelMemory {
     static let cellSize: UInt64 = 2048
 
     var cells: [UInt64]
+    var maps: [MemberIndex: StoredMap] = [:]
     private var words = [UInt64](repeating: 0, count: 64 * 8)
 
     init(size: ByteCount) {

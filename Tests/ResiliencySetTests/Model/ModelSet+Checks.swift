@@ -4,25 +4,6 @@ import RemoteMemory
 import ResiliencySet
 
 extension RemoteOperation {
-    /// The bytes of the volume that it touches.
-    var range: ByteRange? {
-        switch action {
-        case .write(_, let intent, _): intent.range
-        case .zero(_, _, let step, _, _, _): step
-        case .read(let range, _), .copy(let range, _), .compare(let range, _): range
-        case .restore(_, _, let range, _, _): range
-        case .complete: nil
-        }
-    }
-
-    /// Whether it changes what the device holds.
-    var isChange: Bool {
-        switch action {
-        case .write, .zero, .restore: true
-        case .read, .copy, .compare, .complete: false
-        }
-    }
-
     /// The members whose data it takes.
     var readsFrom: MemberSet {
         switch action {
@@ -30,7 +11,24 @@ extension RemoteOperation {
         case .copy(_, let source): MemberSet(source)
         case .restore(_, _, _, let source, _): MemberSet(source)
         case .compare(_, let reference): MemberSet([member, reference])
-        case .write, .zero, .complete: MemberSet()
+        case .write, .zero, .complete, .storeMap, .storeMapWord, .probe: MemberSet()
+        }
+    }
+
+    /// Whose dirty maps it adds to.
+    var marks: MemberSet {
+        switch action {
+        case .write(_, _, _, _, let marks), .zero(_, _, _, _, _, _, let marks): marks
+        default: MemberSet()
+        }
+    }
+
+    var isProbe: Bool { if case .probe = action { true } else { false } }
+
+    var isMapStore: Bool {
+        switch action {
+        case .storeMap, .storeMapWord: true
+        default: false
         }
     }
 }
@@ -41,7 +39,8 @@ extension ModelSet {
         if engine.phase == .fenced {
             violations.append("an operation after the fence: \(operation)")
         }
-        if dead.contains(operation.member) {
+        // (An absent one may be back when the operation gets there; if not, it fails like any other.)
+        if dead.subtracting(engine.absent).contains(operation.member) {
             violations.append("an operation on failed member \(operation.member): \(operation)")
         }
         if !operation.readsFrom.intersection(dead).isEmpty {
@@ -82,27 +81,64 @@ extension ModelSet {
         where self.content(of: member, request.range) != content {
             violations.append("change \(token) was acknowledged without member \(member)")
         }
+        checkMarks(of: request.range, content, token)
         for cell in ModelMemory.cells(request.range) { settled[cell] = request.value(cell) }
+    }
+
+    /// Who misses an acknowledged change and may come back: every survivor knows where.
+    private func checkMarks(of range: ByteRange, _ content: [UInt64], _ token: UInt32) {
+        let extent = RegionLayout.extentSize(forDataOf: size).bytes
+        for lost in memories.keys where engine.knowsDirtyMap(of: lost) {
+            guard self.content(of: lost, range) != content else { continue }
+            let extents = range.start.bytes / extent...(range.end.bytes - 1) / extent
+            for member in engine.active {
+                let map = memories[member]?.maps[lost]
+                if !extents.allSatisfy({ map?.contains(Int($0)) == true }) {
+                    violations.append("\(member) does not know that \(lost) misses change \(token)")
+                }
+            }
+        }
+    }
+
+    /// A failure is recorded when all survivors know what the failed member misses.
+    func checkMaps(before decision: MembershipDecision) {
+        guard case .fail(let members) = decision else { return }
+        for lost in members where engine.knowsDirtyMap(of: lost) {
+            for member in engine.active
+            where memories[member]?.maps[lost]?.life != lives[lost] ?? 0 {
+                violations.append("\(lost) fails, and \(member) does not have its dirty map")
+            }
+        }
     }
 
     // MARK: Crash and takeover
 
     /// The client device dies: of operations in flight, what has not landed never will.
     ///
-    /// A new owner reads the registry, fences, and gathers intents; returns what it must settle.
+    /// A new owner reads the registry, fences, records whom it cannot reach, and gathers intents and dirty
+    /// maps; returns what it must settle.
     @discardableResult
-    func restart() -> ByteCount {
+    func restart(without lost: MemberSet = MemberSet()) -> ByteCount {
         inFlight = []
         decisions = []
         dead = MemberSet()
         registry.epoch = registry.epoch.next
+        if !lost.isEmpty { recordDurably(.fail(lost)) }
         engine = ResiliencySet(
             size: size, ordering: ordering, epoch: registry.epoch, active: registry.active,
-            patience: Self.patience)
+            tuning: tuning)
+        for member in lost {
+            // Maps of an earlier failure must not count for this one.
+            for survivor in registry.active { memories[survivor]?.maps[member] = nil }
+            engine.lostAtTakeover(member)
+        }
         for member in registry.active {
-            for slot in 0..<UInt8(RegionLayout.intentSlotCount) {
-                guard let content = memories[member]?.slot(slot) else { continue }
+            for (slot, content) in intents(of: member) {
                 engine.foundIntent(content, slot: slot, on: member)
+            }
+            for (other, map) in memories[member]?.maps ?? [:]
+            where !registry.active.contains(other) && map.life == lives[other] ?? 0 {
+                engine.foundMap(map.words, of: other)
             }
         }
         let settles = engine.repair()

@@ -49,17 +49,25 @@ final class ModelSet {
     /// What it will hold when all that was submitted is done.
     var expected: [UInt64]
     var violations: [String] = []
+    /// Members whose channel was cut.
+    var disconnected = MemberSet()
+    /// Dirty maps are carried out as soon as it is their turn, without a test asking for it.
+    var storesMaps = true
+    /// Tells the regions that a member had, one after the other, from each other.
+    var lives: [MemberIndex: Int] = [:]
     /// Failed requests are no violation: the set was fenced or lost its last member.
     var mayFail = false
     private var nextToken: UInt32 = 0
     static let patience: UInt64 = 1000
+    let tuning: Tuning
 
     init(
         copies: Int, ordering: Ordering = .parallel, size: ByteCount = .mebibytes(1),
-        repaired: Bool = true
+        repaired: Bool = true, tuning: Tuning = ModelSet.tuning()
     ) {
         self.size = size
         self.ordering = ordering
+        self.tuning = tuning
         let members = MemberSet((0..<copies).map { MemberIndex($0) })
         registry.active = members
         for member in members { memories[member] = ModelMemory(size: size) }
@@ -67,11 +75,19 @@ final class ModelSet {
         expected = settled
         engine = ResiliencySet(
             size: size, ordering: ordering, epoch: registry.epoch, active: members,
-            patience: Self.patience)
+            tuning: tuning)
         if repaired {
             engine.repair()
             take()
         }
+    }
+
+    /// A short patience, and whatever else a test wants.
+    static func tuning(_ change: (inout Tuning) -> Void = { _ in }) -> Tuning {
+        var tuning = Tuning()
+        tuning.patience = patience
+        change(&tuning)
+        return tuning
     }
 
     // MARK: What clients do
@@ -106,13 +122,23 @@ final class ModelSet {
 
     /// Takes all effects.
     func take() {
+        takeEffects()
+        while storesMaps, let position = nextPositions.first(where: { inFlight[$0].isMapStore }) {
+            step(position, fails: dead.contains(inFlight[position].member))
+        }
+    }
+
+    private func takeEffects() {
         while let effect = engine.nextEffect() {
             switch effect {
             case .perform(let operation):
                 check(operation)
                 inFlight.append(operation)
             case .reply(let token, let outcome): answered(token, outcome)
-            case .record(let decision): decisions.append(decision)
+            case .record(let decision):
+                checkMaps(before: decision)
+                decisions.append(decision)
+            case .disconnect(let member): disconnect(member)
             }
         }
     }
@@ -139,9 +165,12 @@ final class ModelSet {
         var outcome = OperationOutcome.done
         if fails {
             store(operation, atMost: landed)
-            outcome = .failed
-            // (When a source was lost, it is not the target that failed.)
-            if operation.readsFrom.intersection(dead).isEmpty { dead.insert(operation.member) }
+            if let source = operation.sourceMember, dead.contains(source) {
+                outcome = .sourceFailed
+            } else {
+                outcome = .failed
+                dead.insert(operation.member)
+            }
         } else {
             store(operation)
             switch operation.action {
@@ -184,7 +213,8 @@ final class ModelSet {
             guard registry.rebuilding.contains(member) else { return }
             registry.rebuilding.remove(member)
             registry.active.insert(member)
-            if let other = active.first, inFlight.isEmpty, !dead.contains(member),
+            if let other = active.subtracting(absent).first, inFlight.isEmpty,
+                !dead.contains(member),
                 content(of: member, whole) != content(of: other, whole)
             {
                 violations.append("member \(member) was promoted before it was whole")
@@ -194,25 +224,6 @@ final class ModelSet {
             registry.active.remove(member)
             registry.cut.insert(member)
         }
-    }
-
-    /// The member's appliance died; `isAccessible` when its memory is mapped here all the same.
-    func lose(_ member: MemberIndex, isAccessible: Bool = false) {
-        let isLast = engine.active == MemberSet(member)
-        if !(isAccessible && isLast) { dead.insert(member) }
-        engine.memberLost(member, isAccessible: isAccessible)
-        take()
-    }
-
-    /// Adds an empty member.
-    func add(_ number: Int) {
-        let member = MemberIndex(number)
-        registry.epoch = registry.epoch.next
-        registry.rebuilding.insert(member)
-        dead.remove(member)
-        memories[member] = ModelMemory(size: size)
-        engine.add(member, epoch: registry.epoch)
-        take()
     }
 
     @discardableResult
@@ -243,54 +254,6 @@ final class ModelSet {
     func markCompleted() {
         engine.markCompleted()
         take()
-    }
-
-    // MARK: Memory
-
-    var whole: ByteRange { ByteRange(start: ByteOffset(0), count: size) }
-    var reference: MemberIndex { registry.active.first ?? MemberIndex(0) }
-
-    func content(of member: MemberIndex, _ range: ByteRange) -> [UInt64] {
-        Array(memories[member]?.cells[ModelMemory.cells(range)] ?? [])
-    }
-
-    /// All that `operation` stores.
-    func stores(of operation: RemoteOperation) -> [Store] {
-        switch operation.action {
-        case .write(let slot, let intent, let token):
-            guard let request = requests[token] else { return [] }
-            return Store.announcing(intent, slot)
-                + ModelMemory.cells(intent.range).map { .cell($0, request.value($0)) }
-                + [Store.landing(intent, slot)]
-        case .zero(let slot, let intent, let step, _, let first, let last):
-            return (first ? Store.announcing(intent, slot) : [])
-                + ModelMemory.cells(step).map { .cell($0, 0) }
-                + (last ? [Store.landing(intent, slot)] : [])
-        case .copy(let range, let source):
-            return ModelMemory.cells(range).map { .copiedCell($0, from: source) }
-        case .restore(let slot, let intent, let range, let source, let last):
-            return Store.announcing(intent, slot)
-                + ModelMemory.cells(range).map { .copiedCell($0, from: source) }
-                + (last ? [Store.landing(intent, slot)] : [])
-        case .complete(let slot, let sequence):
-            return [.word(slot: slot, Intent.completedWord, sequence)]
-        case .read, .compare: return []
-        }
-    }
-
-    /// Carries out the first stores of `operation`, and tells nobody.
-    func store(_ operation: RemoteOperation, atMost limit: Int = .max) {
-        let member = operation.member
-        for store in stores(of: operation).prefix(limit) {
-            switch store {
-            case .word(let slot, let word, let value):
-                memories[member]?.store(word: word, of: slot, value)
-            case .cell(let cell, let value): memories[member]?.cells[cell] = value
-            case .copiedCell(let cell, let source):
-                guard let value = memories[source]?.cells[cell] else { continue }
-                memories[member]?.cells[cell] = value
-            }
-        }
     }
 }
 

@@ -12,7 +12,7 @@ import Testing
         func slots() throws -> Set<UInt8> {
             Set(
                 try set.inFlight.map { operation in
-                    guard case .write(let slot, _, _) = operation.action else {
+                    guard case .write(let slot, _, _, _, _) = operation.action else {
                         throw Unexpected(operation: operation)
                     }
                     return slot
@@ -35,7 +35,9 @@ import Testing
         while !set.inFlight.isEmpty {
             var owners: [UInt8: UInt64] = [:]
             for operation in set.inFlight {
-                guard case .write(let slot, let intent, _) = operation.action else { continue }
+                guard case .write(let slot, let intent, _, _, _) = operation.action else {
+                    continue
+                }
                 #expect(owners.updateValue(intent.sequence, forKey: slot) == nil)
             }
             #expect(set.inFlight.count <= 64)
@@ -102,7 +104,7 @@ import Testing
         set.run()
         set.adopt()
         set.submit(.write, 0..<1)
-        guard case .write(_, let intent, _) = try #require(set.inFlight.first).action else {
+        guard case .write(_, let intent, _, _, _) = try #require(set.inFlight.first).action else {
             return
         }
         #expect(intent.sequence == 11)

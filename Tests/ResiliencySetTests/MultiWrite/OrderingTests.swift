@@ -50,7 +50,7 @@ import Testing
         let set = ModelSet(copies: 2)
         set.submit(.write, 7..<9)
         let intents = try set.inFlight.map { operation in
-            guard case .write(let slot, let intent, let request) = operation.action else {
+            guard case .write(let slot, let intent, let request, _, _) = operation.action else {
                 throw Unexpected(operation: operation)
             }
             #expect(slot == 0 && request == 0)
@@ -67,7 +67,8 @@ import Testing
         let set = ModelSet(copies: 1)
         for expected in 1...100 as ClosedRange<UInt64> {
             set.submit(.write, 0..<1)
-            guard case .write(_, let intent, _) = try #require(set.inFlight.last).action else {
+            guard case .write(_, let intent, _, _, _) = try #require(set.inFlight.last).action
+            else {
                 throw Unexpected(operation: set.inFlight[0])
             }
             #expect(intent.sequence == expected)
@@ -88,7 +89,7 @@ import Testing
         var flags: [String] = []
         while let operation = set.inFlight.first {
             guard
-                case .zero(_, let intent, let part, let keep, let first, let last) = operation
+                case .zero(_, let intent, let part, let keep, let first, let last, _) = operation
                     .action
             else { throw Unexpected(operation: operation) }
             #expect(keep == (kind == .zero))

@@ -80,26 +80,26 @@ import Testing
     }
 
     @Test(arguments: kinds)
-    func `252 requests are in flight, more find no room`(kind: RequestKind) {
+    func `256 requests are in flight, more find no room`(kind: RequestKind) {
         let set = ModelSet(copies: 8, size: .mebibytes(2))
         var count = 0
         while set.hasRoom {
             set.submit(kind, count..<count + 1)
             count += 1
         }
-        #expect(count == 252)
+        #expect(count == 256)
         set.run()
-        #expect(set.replied.count == 252)
+        #expect(set.replied.count == 256)
         #expect(set.hasRoom)
         #expect(set.isQuiet)
         #expect(set.violations == [])
     }
 
-    @Test func `252 requests for one block are served one after the other`() {
+    @Test func `256 requests for one block are served one after the other`() {
         let set = ModelSet(copies: 2)
         while set.hasRoom { set.submit(.write, 0..<1) }
         set.run()
-        #expect(set.replied == Array(0..<252))
+        #expect(set.replied == Array(0..<256))
         set.checkAtRest()
         #expect(set.violations == [])
     }

@@ -1,0 +1,72 @@
+// What operations store where, one store at a time.
+
+import RemoteMemory
+import ResiliencySet
+
+extension ModelSet {
+    var whole: ByteRange { ByteRange(start: ByteOffset(0), count: size) }
+    var reference: MemberIndex { registry.active.first ?? MemberIndex(0) }
+
+    func content(of member: MemberIndex, _ range: ByteRange) -> [UInt64] {
+        Array(memories[member]?.cells[ModelMemory.cells(range)] ?? [])
+    }
+
+    /// All that `operation` stores.
+    func stores(of operation: RemoteOperation) -> [Store] {
+        switch operation.action {
+        case .write(let slot, let intent, let token, _, let marks):
+            guard let request = requests[token] else { return [] }
+            return Store.announcing(intent, slot) + marking(marks, intent.range)
+                + ModelMemory.cells(intent.range).map { .cell($0, request.value($0)) }
+                + [Store.landing(intent, slot)]
+        case .zero(let slot, let intent, let step, _, let first, let last, let marks):
+            return (first ? Store.announcing(intent, slot) + marking(marks, intent.range) : [])
+                + ModelMemory.cells(step).map { .cell($0, 0) }
+                + (last ? [Store.landing(intent, slot)] : [])
+        case .copy(let range, let source):
+            return ModelMemory.cells(range).map { .copiedCell($0, from: source) }
+        case .restore(let slot, let intent, let range, let source, let last):
+            return Store.announcing(intent, slot)
+                + ModelMemory.cells(range).map { .copiedCell($0, from: source) }
+                + (last ? [Store.landing(intent, slot)] : [])
+        case .complete(let slot, let sequence):
+            return [.word(slot: slot, Intent.completedWord, sequence)]
+        case .storeMap(let lost):
+            let words = engine.mapWords(of: lost)
+            return [
+                .map(of: lost, nil),
+                .map(of: lost, StoredMap(life: lives[lost] ?? 0, words: words)),
+            ]
+        case .storeMapWord(let lost, let word):
+            return [.mapWord(of: lost, Int(word), engine.mapWord(Int(word), of: lost))]
+        case .read, .compare, .probe: return []
+        }
+    }
+
+    /// What a change adds to the dirty maps of `marks`.
+    private func marking(_ marks: MemberSet, _ range: ByteRange) -> [Store] {
+        marks.flatMap { lost in
+            engine.mapWords(of: range).map {
+                Store.mapWord(of: lost, $0, engine.mapWord($0, of: lost))
+            }
+        }
+    }
+
+    /// Carries out the first stores of `operation`, and tells nobody.
+    func store(_ operation: RemoteOperation, atMost limit: Int = .max) {
+        let member = operation.member
+        for store in stores(of: operation).prefix(limit) {
+            switch store {
+            case .word(let slot, let word, let value):
+                memories[member]?.store(word: word, of: slot, value)
+            case .cell(let cell, let value): memories[member]?.cells[cell] = value
+            case .copiedCell(let cell, let source):
+                guard let value = memories[source]?.cells[cell] else { continue }
+                memories[member]?.cells[cell] = value
+            case .map(let lost, let map): memories[member]?.maps[lost] = map
+            case .mapWord(let lost, let word, let value):
+                memories[member]?.maps[lost]?.words[word] = value
+            }
+        }
+    }
+}
