@@ -48,4 +48,66 @@ import Testing
         )
         #expect(next == nil && containsNothing)
     }
+
+    /// A map of 130 extents of 4 KiB, some of them set.
+    private func map(_ extents: Set<Int>) -> ExtentMap {
+        var map = ExtentMap(
+            deviceSize: .kibibytes(4 * 130), extentSize: .kibibytes(4), allSet: false)
+        for extent in extents { map.insert(extent) }
+        return map
+    }
+
+    private func extents(_ map: borrowing ExtentMap) -> Set<Int> {
+        var extents: Set<Int> = []
+        for extent in 0..<map.extentCount where map.contains(extent) { extents.insert(extent) }
+        return extents
+    }
+
+    @Test func `its words are those that stand in a region`() {
+        let map = map([0, 63, 64, 129])
+        let words = [UInt64(1) << 63 | 1, 1, 0b10]
+        let (all, count) = (map.allWords, map.wordCount)
+        #expect(all == words && count == 3)
+        for index in 0..<3 {
+            let word = map.word(index)
+            #expect(word == words[index])
+        }
+    }
+
+    @Test func `merging sets what either has`() {
+        var map = map([0, 5, 129])
+        map.merge([0b10_0010, 1 << 63])
+        var (found, count) = (extents(map), map.setCount)
+        #expect(found == [0, 1, 5, 127, 129] && count == 5)
+        // Words too many, and bits beyond the last extent, are nobody's.
+        map.merge([0, 0, 0b111, .max])
+        (found, count) = (extents(map), map.setCount)
+        #expect(found == [0, 1, 5, 127, 128, 129] && count == 6)
+    }
+
+    @Test(arguments: [
+        (0, 1, [0]), (4095, 1, [0]), (4095, 2, [0, 1]), (4096, 4096, [1]), (4096, 4097, [1, 2]),
+        (0, 0, []), (63 * 4096, 8192, [63, 64]),
+    ])
+    func `a range sets the extents it touches`(start: UInt64, count: UInt64, expected: [Int]) {
+        let range = ByteRange(start: ByteOffset(start), count: ByteCount(count))
+        var map = map([])
+        let touched = map.extents(of: range)
+        #expect(touched.map { Array($0) } ?? [] == expected)
+        map.insertAll(of: range)
+        let (found, setCount) = (extents(map), map.setCount)
+        #expect(found == Set(expected) && setCount == expected.count)
+        map.insertAll(of: range)
+        let again = map.setCount
+        #expect(again == expected.count)
+    }
+
+    @Test func `a copy goes its own way`() {
+        var map = map([1, 2])
+        let copy = map.copy()
+        map.remove(1)
+        map.insert(3)
+        let (old, new) = (extents(copy), extents(map))
+        #expect(old == [1, 2] && new == [2, 3])
+    }
 }
