@@ -105,10 +105,13 @@ extension ResiliencySet {
         case .fail(let members):
             unrecorded = unrecorded.subtracting(members)
         case .promote(let member):
-            if rebuilding.contains(member) {
+            if dirty.whole.contains(member) {
                 dirty.forget(member)
                 active.insert(member)
                 dropForsaken()
+            } else {
+                // A change that failed on all others reached it meanwhile: it is not whole any more.
+                dropMember(member, mayReturn: true)
             }
         case .cut(let member):
             active.remove(member)
@@ -187,9 +190,11 @@ extension ResiliencySet {
 
     /// All members but the one that was cut off failed meanwhile: one of them becomes the last, absent.
     ///
-    /// They hold what the cut member holds, since writes were held for the cut.
+    /// They hold what the cut member holds, since writes were held for the cut; those whose memory is gone
+    /// do not count.
     private mutating func readoptLast() {
-        guard let member = unrecorded.intersection(cutCompanions).first else { return }
+        let companions = unrecorded.intersection(cutCompanions).intersection(dirty.away)
+        guard let member = companions.first else { return }
         unrecorded.remove(member)
         dirty.forget(member)
         active.insert(member)

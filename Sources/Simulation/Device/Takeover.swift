@@ -153,7 +153,10 @@ extension SimulatedDevice {
                 outcomes[$0] != .lost && record.member($0)?.state == .active
             }
             let lostActive = missing.filter { record.member($0)?.state == .active }
-            hasLostMembers = hasLostMembers || !lostActive.isEmpty
+            if !lostActive.isEmpty {
+                hasLostMembers = true
+                world.ledger.excuseTorn(before: number)
+            }
             let serve = { [self] in
                 begin(active: active, rebuilding: rebuilding, lostActive: lostActive)
             }
