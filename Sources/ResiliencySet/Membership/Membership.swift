@@ -57,6 +57,20 @@ extension ResiliencySet {
     /// Whether this member is the last copy, and lives only as long as this process.
     public func isForsaken(_ member: MemberIndex) -> Bool { forsaken.contains(member) }
 
+    /// A member that was rebuilt is active from now on.
+    private mutating func activate(_ member: MemberIndex) {
+        let spoiled = mapWords(of: member)
+        dirty.forget(member)
+        active.insert(member)
+        dropForsaken()
+        // The last member went away while this one's promotion was being recorded. It is not the last any
+        // more; and what failed on it, but not here, it misses.
+        for other in absent {
+            dropMember(other, mayReturn: true)
+            dirty.merge(spoiled, into: other)
+        }
+    }
+
     /// Drops the last copies of dead appliances, now that there is another.
     private mutating func dropForsaken() {
         for member in forsaken where active.contains(member) && active.count > 1 {
@@ -105,14 +119,7 @@ extension ResiliencySet {
         case .fail(let members):
             unrecorded = unrecorded.subtracting(members)
         case .promote(let member):
-            if dirty.whole.contains(member) {
-                dirty.forget(member)
-                active.insert(member)
-                dropForsaken()
-            } else {
-                // A change that failed on all others reached it meanwhile: it is not whole any more.
-                dropMember(member, mayReturn: true)
-            }
+            if rebuilding.contains(member) { activate(member) }
         case .cut(let member):
             active.remove(member)
             // (It may have failed meanwhile: the registry has no such member any more.)

@@ -183,9 +183,10 @@ import Testing
         set.comeBackAsLast(0)
         set.run(recording: true)
         #expect(set.phase == .serving)
-        // It was promoted, and failed at once: the two differ.
-        #expect(set.active == MemberSet(MemberIndex(0)))
-        #expect(set.registry.active == MemberSet(MemberIndex(0)))
+        // Member 1 holds all there is to hold: it goes on alone, and member 0 misses the change.
+        #expect(set.active == MemberSet(MemberIndex(1)))
+        #expect(set.registry.active == MemberSet(MemberIndex(1)))
+        #expect(set.engine.mapWords(of: MemberIndex(0)).contains { $0 != 0 })
     }
 
     // MARK: Cuts
