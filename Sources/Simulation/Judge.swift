@@ -41,7 +41,9 @@ extension World {
 
     /// A member was promoted: it holds what the others hold, but for what is being written (G5).
     func checkPromoted(_ member: MemberRecord, in record: VolumeRecord) {
+        // (While the last member is away or being repaired, its successor may be more whole than it.)
         guard let device = devices.last(where: { $0.owner == record.owner }),
+            device.engine.phase == .serving, device.engine.absent.isEmpty,
             let region = region(member),
             let other = record.members.first(where: {
                 $0.state == .active && $0.index != member.index

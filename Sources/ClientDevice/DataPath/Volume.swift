@@ -52,18 +52,18 @@ package struct VolumeCounters: Hashable, Sendable {
     /// When writes began to be held for a cut, in nanoseconds.
     private(set) var heldSince: UInt64 = 0
 
-    private var engine: ResiliencySet
-    private let views = FixedArray<RegionView?>(repeating: nil, count: MemberIndex.limit)
+    var engine: ResiliencySet
+    let views = FixedArray<RegionView?>(repeating: nil, count: MemberIndex.limit)
     private var regions: [MemberIndex: MappedRegion] = [:]
     /// Which regions members have or had: dirty maps name them.
-    private var identities: [MemberIndex: RegionID] = [:]
-    private var allocation: AllocationMap
+    var identities: [MemberIndex: RegionID] = [:]
+    var allocation: AllocationMap
     private let pending = FixedArray<PendingRequest>(
         repeating: PendingRequest(), count: Volume.requestLimit)
     private let freeTokens = FixedArray<UInt8>(repeating: 0, count: Volume.requestLimit)
     private var freeTokenCount = Volume.requestLimit
     private var gathered = WriteGroup()
-    private let scratch = ScratchBuffer()
+    let scratch = ScratchBuffer()
     private let decisions: DecisionSink
     /// Answered outside of their own turn; to be sent at the end of it.
     private(set) var unsent: [Connection] = []
@@ -255,57 +255,6 @@ package struct VolumeCounters: Hashable, Sendable {
             pending[Int(token)].source = operation.member
             return .done
         default: return performRarely(operation, view)
-        }
-    }
-
-    private func performRarely(_ operation: RemoteOperation, _ view: RegionView) -> OperationOutcome
-    {
-        switch operation.action {
-        case .write, .read: return .failed
-        case .zero(
-            let slot, let intent, let step, let keepAllocated, let first, let last, let marks):
-            if first {
-                store(marks, of: intent.range, in: view)
-                view.announce(slot: slot, intent)
-            }
-            guard view.zero(step, keepAllocated: keepAllocated) else { return .failed }
-            if last { view.land(slot: slot, intent) }
-            return .done
-        case .copy(let range, let source):
-            guard let origin = views[source.number] else { return .sourceFailed }
-            return view.copy(range, from: origin) ? .done : .failed
-        case .restore(let slot, let intent, let range, let source, let last):
-            guard let origin = views[source.number] else { return .sourceFailed }
-            view.announceRepair(slot: slot, intent)
-            allocation.insert(range)
-            guard view.copy(range, from: origin) else { return .failed }
-            if last { view.land(slot: slot, intent) }
-            return .done
-        case .compare(let range, let reference):
-            guard let other = views[reference.number] else { return .sourceFailed }
-            guard let equal = view.equals(range, in: other, using: scratch) else { return .failed }
-            return equal ? .done : .different
-        case .complete(let slot, let sequence):
-            view.complete(slot: slot, sequence: sequence)
-            return .done
-        case .storeMap(let lost):
-            if let identity = identities[lost] {
-                view.storeMap(of: lost, region: identity, words: engine.mapWords(of: lost))
-            }
-            return .done
-        case .storeMapWord(let lost, let word):
-            view.storeMapWord(engine.mapWord(Int(word), of: lost), Int(word), of: lost)
-            return .done
-        case .probe: return .done
-        }
-    }
-
-    /// Stores what is new in the dirty maps of `lost`, before the data that makes it true.
-    private func store(_ lost: MemberSet, of range: ByteRange, in view: RegionView) {
-        for member in lost {
-            for word in engine.mapWords(of: range) {
-                view.storeMapWord(engine.mapWord(word, of: member), word, of: member)
-            }
         }
     }
 

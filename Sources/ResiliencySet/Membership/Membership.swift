@@ -119,7 +119,12 @@ extension ResiliencySet {
         case .fail(let members):
             unrecorded = unrecorded.subtracting(members)
         case .promote(let member):
-            if rebuilding.contains(member) { activate(member) }
+            if dirty.whole.contains(member) || !absent.isEmpty {
+                if rebuilding.contains(member) { activate(member) }
+            } else {
+                // A change that failed on all others reached it meanwhile; they are back, without it.
+                dropMember(member, mayReturn: true)
+            }
         case .cut(let member):
             active.remove(member)
             // (It may have failed meanwhile: the registry has no such member any more.)

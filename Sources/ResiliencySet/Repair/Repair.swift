@@ -66,12 +66,18 @@ extension ResiliencySet {
     /// for an active one would then find it different, and no intent that tells.)
     mutating func closeRepair() {
         guard isClosingRepair, phase == .repairing, mapStores == 0, absent.isEmpty,
-            unrecorded.isEmpty
+            unrecorded.isEmpty, !isPromotingSpoiled
         else { return }
         isClosingRepair = false
         phase = .serving
         recordNext()
         startWaiting()
+    }
+
+    /// A promotion is being recorded of a member that is not whole any more: it fails when it is.
+    private var isPromotingSpoiled: Bool {
+        guard case .under(.promote(let member)) = recording else { return false }
+        return rebuilding.contains(member) && !dirty.whole.contains(member)
     }
 
     /// One target at a time: so a member that is lost meanwhile leaves at most one of the others torn.

@@ -366,46 +366,6 @@ extension SimulatedDevice {
     }
 }
 
-extension RemoteOperation {
-    /// In a few words, for a trace.
-    var brief: String {
-        func blocks(_ range: ByteRange) -> String {
-            let first = range.start.bytes / Scenario.blockSize
-            return "\(first)..<\(first + range.count.bytes / Scenario.blockSize)"
-        }
-        switch action {
-        case .write(let slot, let intent, let request, let isGuarded, let marks):
-            return """
-                write \(blocks(intent.range)) slot \(slot) sequence \(intent.sequence) request \(request)\
-                \(isGuarded ? " guarded" : "")\(marks.isEmpty ? "" : " marks \(Array(marks))")
-                """
-        case .zero(let slot, let intent, let step, _, let first, let last, let marks):
-            return """
-                zero \(blocks(step)) slot \(slot) sequence \(intent.sequence)\(first ? " first" : "")\
-                \(last ? " last" : "")\(marks.isEmpty ? "" : " marks \(Array(marks))")
-                """
-        case .read(let range, let request): return "read \(blocks(range)) request \(request)"
-        case .copy(let range, let source): return "copy \(blocks(range)) from \(source)"
-        case .restore(let slot, let intent, let range, let source, _):
-            return """
-                restore \(blocks(range)) slot \(slot) sequence \(intent.sequence) from \(source)
-                """
-        case .compare(let range, let other): return "compare \(blocks(range)) with \(other)"
-        case .complete(let slot, _): return "complete slot \(slot)"
-        case .storeMap(let lost): return "map of \(lost)"
-        case .storeMapWord(let lost, let word): return "word \(word) of the map of \(lost)"
-        case .probe: return "probe"
-        }
-    }
-}
-
-/// One word of a member's dirty map.
-struct MapWord {
-    var member: MemberIndex
-    var index: Int
-    var word: UInt64
-}
-
 /// Names a multi-write of zeroes across owners.
 struct ZeroKey: Hashable {
     var epoch: Epoch
@@ -420,25 +380,4 @@ final class PhaseState {
 /// An operation whose outcome a device waits for.
 struct OutstandingOperation {
     var fail: () -> Void
-}
-
-/// What both simulated ways into a region can do.
-protocol SimulatedAccess: RegionAccess where Payload == TagPayload {
-    func contents(_ range: ByteRange) -> [UInt64]
-}
-
-extension SimulatedAccess {
-    func storeWords(_ words: [MapWord]) {
-        guard !words.isEmpty else { return }
-        for word in words { storeMapWord(word.word, word.index, of: word.member) }
-        barrier()
-    }
-}
-
-extension OrderedAccess: SimulatedAccess {
-    func contents(_ range: ByteRange) -> [UInt64] { Array(region.read(range)) }
-}
-
-extension ScatteredAccess: SimulatedAccess {
-    func contents(_ range: ByteRange) -> [UInt64] { Array(region.read(range)) }
 }

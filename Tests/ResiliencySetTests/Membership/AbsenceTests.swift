@@ -189,6 +189,30 @@ import Testing
         #expect(set.engine.mapWords(of: MemberIndex(0)).contains { $0 != 0 })
     }
 
+    @Test func `nor when the last member is back before the promotion is recorded`() throws {
+        let set = filled(copies: 1)
+        set.add(1)
+        while set.decisions.isEmpty {
+            set.advance()
+            set.run()
+        }
+        let token = set.submit(.write, 20..<22)
+        set.step(try #require(set.inFlight.firstIndex { $0.member.number == 1 }))
+        set.failNext(on: 0)
+        set.mayFail = true
+        set.tick(ModelSet.patience)
+        #expect(set.outcome(token) == .failed)
+        set.comeBackAsLast(0)
+        let next = set.submit(.write, 0..<1)
+        set.run()
+        // Nothing is written while the registry may call member 1 active.
+        #expect(set.outcome(next) == nil)
+        set.run(recording: true)
+        #expect(set.outcome(next) == .done)
+        #expect(set.active == MemberSet(MemberIndex(0)))
+        #expect(set.registry.active == MemberSet(MemberIndex(0)))
+    }
+
     // MARK: Cuts
 
     @Test func `those left by a cut all failed meanwhile: one of them is the last, and absent`() {
