@@ -44,6 +44,7 @@ public struct Intent: Hashable, Sendable, BitwiseCopyable {
 
     /// Positions of the words that change after the record was written.
     @inlinable public static var completedWord: Int { 5 }
+    static var sequenceWord: Int { 1 }
     @inlinable public static var landedWord: Int { 7 }
     /// How many words the record has before its landed mark.
     @inlinable public static var recordWords: Int { 7 }

@@ -6,7 +6,7 @@
 //     write      intent ─ marks ┊ data ─ landed
 //     guarded    intent ─ marks ┊ [ data aside ┊ redo record ┊ data in place ┊ record cleared ] ┊ landed
 //     zero       intent ─ marks ┊ zeroes ┊ landed
-//     repair     landed cleared ┊ intent ┊ data ┊ landed
+//     repair     landed cleared ┊ intent ┊ new data ┊ landed    or    old data ┊ intent withdrawn
 //     map        header cleared ┊ words ┊ header
 //
 //     ┊  all that stands before it is in the region before anything behind it is
@@ -69,6 +69,18 @@ extension RegionAccess {
         var intent = intent
         intent.dataCheck = 0
         announce(slot: slot, intent)
+        barrier()
+    }
+
+    /// Takes an intent back whose data is what was there before: it reads as never seen.
+    ///
+    /// (A landed mark would be a lie, for a successor that finds the write whole on a member that this
+    /// owner had lost.)
+    public func withdraw(slot: UInt8) {
+        let place = RegionLayout.intentSlot(slot)
+        for word in [Intent.sequenceWord, Intent.landedWord] {
+            storeWord(0, at: place + ByteCount(UInt64(word) * 8))
+        }
         barrier()
     }
 

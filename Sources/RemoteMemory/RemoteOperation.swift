@@ -46,6 +46,9 @@ public struct RemoteOperation: Sendable, BitwiseCopyable {
         /// Store the intent, make its part `range` equal to that of `source`, store the landed mark if
         /// `last`: a repair leaves the same trail as a write, so that it can itself be interrupted.
         case restore(slot: UInt8, Intent, range: ByteRange, source: MemberIndex, last: Bool)
+        /// Make the intent's part `range` equal to that of `source`, which has not got the write; if `last`,
+        /// take the intent back, so that this member reads as never having seen it.
+        case withdraw(slot: UInt8, Intent, range: ByteRange, source: MemberIndex, last: Bool)
         /// Tell whether `range` is equal to that of `reference`.
         case compare(ByteRange, reference: MemberIndex)
         /// Store the completed mark; its completion is of no interest.
@@ -76,7 +79,7 @@ extension RemoteOperation {
         case .write(_, let intent, _, _, _): intent.range
         case .zero(_, _, let step, _, _, _, _): step
         case .read(let range, _), .copy(let range, _), .compare(let range, _): range
-        case .restore(_, _, let range, _, _): range
+        case .restore(_, _, let range, _, _), .withdraw(_, _, let range, _, _): range
         case .complete, .storeMap, .storeMapWord, .probe: nil
         }
     }
@@ -84,7 +87,7 @@ extension RemoteOperation {
     /// Whether it changes what the device holds.
     public var isChange: Bool {
         switch action {
-        case .write, .zero, .restore: true
+        case .write, .zero, .restore, .withdraw: true
         case .read, .copy, .compare, .complete, .storeMap, .storeMapWord, .probe: false
         }
     }
@@ -92,7 +95,9 @@ extension RemoteOperation {
     /// The other member whose data it needs.
     public var sourceMember: MemberIndex? {
         switch action {
-        case .copy(_, let source), .restore(_, _, _, let source, _): source
+        case .copy(_, let source), .restore(_, _, _, let source, _),
+            .withdraw(_, _, _, let source, _):
+            source
         case .compare(_, let reference): reference
         case .write, .zero, .read, .complete, .storeMap, .storeMapWord, .probe: nil
         }

@@ -28,6 +28,12 @@ extension Volume {
             guard view.copy(range, from: origin) else { return .failed }
             if last { view.land(slot: slot, intent) }
             return .done
+        case .withdraw(let slot, _, let range, let source, let last):
+            guard let origin = views[source.number] else { return .sourceFailed }
+            allocation.insert(range)
+            guard view.copy(range, from: origin) else { return .failed }
+            if last { view.withdraw(slot: slot) }
+            return .done
         case .compare(let range, let reference):
             guard let other = views[reference.number] else { return .sourceFailed }
             guard let equal = view.equals(range, in: other, using: scratch) else { return .failed }

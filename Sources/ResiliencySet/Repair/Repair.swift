@@ -1,8 +1,9 @@
 // Carrying out the plan, one step at a time, before the first request is served.
 //
-// A step leaves the same trail on its target as the write it repairs: intent, data, landed. So a repair
-// that dies half-way is repaired by the next owner, from the same source by the same rules. When a
-// member fails on the way, the plan is made anew without it.
+// A step that gives its target the write leaves the same trail as the write: intent, data, landed. One that
+// gives it what was there before takes the intent back. So a repair that dies half-way is repaired by the
+// next owner by the same rules, whichever members that one has. When a member fails on the way, the plan is
+// made anew without it.
 
 public import RemoteMemory
 
@@ -92,9 +93,13 @@ extension ResiliencySet {
         table[index].done = step.source.map { MemberSet($0) } ?? MemberSet()
         let action: RemoteOperation.Action =
             if let source = step.source {
-                .restore(
-                    slot: step.slot, step.intent, range: step.range, source: source,
-                    last: step.isLast)
+                step.isNew
+                    ? .restore(
+                        slot: step.slot, step.intent, range: step.range, source: source,
+                        last: step.isLast)
+                    : .withdraw(
+                        slot: step.slot, step.intent, range: step.range, source: source,
+                        last: step.isLast)
             } else {
                 .zero(
                     slot: step.slot, step.intent, step: step.range, keepAllocated: false,
@@ -130,6 +135,7 @@ extension ResiliencySet {
     private mutating func settled(_ step: RepairStep, on member: MemberIndex) {
         guard step.isLast else { return }
         found.removeAll { $0.member == member && $0.slot == step.slot }
+        guard step.isNew else { return }
         found.append(
             FoundIntent(
                 member: member, slot: step.slot,

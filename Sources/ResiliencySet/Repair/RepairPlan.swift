@@ -34,6 +34,8 @@ package struct RepairStep: Hashable, Sendable {
     /// The member whose data counts; nil for zeroes.
     package var source: MemberIndex?
     package var targets: MemberSet
+    /// The source holds the write; otherwise what was there before, or as much as there is.
+    package var isNew: Bool
     /// Those that may hold a part of the write: they come first, while the others are still whole.
     package var torn: MemberSet
     /// No later step belongs to the same intent.
@@ -56,7 +58,9 @@ package enum RepairPlan {
                 steps.append(
                     RepairStep(
                         slot: write.slot, intent: write.intent, range: range, source: source,
-                        targets: targets, torn: write.seen.subtracting(write.landed),
+                        targets: targets,
+                        isNew: source.map { write.landed.contains($0) } ?? true,
+                        torn: write.seen.subtracting(write.landed),
                         isLast: position == open.count - 1))
             }
         }

@@ -317,6 +317,23 @@ extension SimulatedDevice {
                 if last { access.land(slot: slot, intent) }
                 return .done
             }
+        case .withdraw(let slot, _, let range, let origin, let last):
+            if mutation(.swapsRepairSource),
+                let target = region ?? channels[operation.member.number]?.mapping
+            {
+                let from = channels[origin.number]?.mapping
+                return { _ in
+                    from?.overwrite(range, with: Array(target.read(range)))
+                    return .done
+                }
+            }
+            let content = tags(range)
+            return { access in
+                access.storeData(.copied(content), skipping: .zero, at: range)
+                access.barrier()
+                if last { access.withdraw(slot: slot) }
+                return .done
+            }
         case .compare(let range, _):
             let content = tags(range)
             return { access in

@@ -26,6 +26,10 @@ extension RemoteOperation {
             return """
                 restore \(blocks(range)) slot \(slot) sequence \(intent.sequence) from \(source)
                 """
+        case .withdraw(let slot, let intent, let range, let source, _):
+            return """
+                withdraw \(blocks(range)) slot \(slot) sequence \(intent.sequence) from \(source)
+                """
         case .compare(let range, let other): return "compare \(blocks(range)) with \(other)"
         case .complete(let slot, _): return "complete slot \(slot)"
         case .storeMap(let lost): return "map of \(lost)"

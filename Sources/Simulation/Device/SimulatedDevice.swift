@@ -206,7 +206,8 @@ final class SimulatedDevice {
                     world.probes.hit(.writeAcrossRebuildFrontier)
                 }
             }
-        case .restore(let slot, let intent, let range, let source, _):
+        case .restore(let slot, let intent, let range, let source, _),
+            .withdraw(let slot, let intent, let range, let source, _):
             guard let from = channels[source.number]?.mapping,
                 let target = channels[operation.member.number]?.mapping
             else { return }

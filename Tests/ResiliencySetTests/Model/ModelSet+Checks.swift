@@ -9,7 +9,8 @@ extension RemoteOperation {
         switch action {
         case .read: MemberSet(member)
         case .copy(_, let source): MemberSet(source)
-        case .restore(_, _, _, let source, _): MemberSet(source)
+        case .restore(_, _, _, let source, _), .withdraw(_, _, _, let source, _):
+            MemberSet(source)
         case .compare(_, let reference): MemberSet([member, reference])
         case .write, .zero, .complete, .storeMap, .storeMapWord, .probe: MemberSet()
         }

@@ -29,6 +29,10 @@ extension ModelSet {
             return Store.announcing(intent, slot)
                 + ModelMemory.cells(range).map { .copiedCell($0, from: source) }
                 + (last ? [Store.landing(intent, slot)] : [])
+        case .withdraw(let slot, _, let range, let source, let last):
+            return ModelMemory.cells(range).map { .copiedCell($0, from: source) }
+                + (last
+                    ? [.word(slot: slot, 1, 0), .word(slot: slot, Intent.landedWord, 0)] : [])
         case .complete(let slot, let sequence):
             return [.word(slot: slot, Intent.completedWord, sequence)]
         case .storeMap(let lost):

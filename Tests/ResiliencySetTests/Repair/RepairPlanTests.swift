@@ -55,6 +55,8 @@ enum Seen: Sendable { case nothing, upcoming, landed, completed }
         #expect(steps.first?.range == ModelSet.range(4..<8))
         #expect(steps.first?.slot == 3)
         #expect(steps.first?.isLast == true)
+        let isOnSource = source.map { seen[$0] == .landed } ?? true
+        #expect(steps.first?.isNew == isOnSource)
     }
 
     @Test(arguments: [Seen.upcoming, .landed])
