@@ -146,6 +146,8 @@ extension SimulatedDevice {
     }
 
     private func refuse(_ operation: RemoteOperation, _ channel: Channel, _ key: Int) {
+        // (A new process of the appliance knows nothing of this connection, which proves nothing.)
+        guard !channel.isStale else { return reset(channel) }
         world.answer(channel, to: self) { [self] in
             channel.resolve(key) { [self] in
                 if operation.isChange { world.probes.hit(.zombieWriteRefused) }
