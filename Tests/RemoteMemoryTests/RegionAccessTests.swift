@@ -127,6 +127,12 @@ private final class RecordingRegion: RegionAccess {
                 + Self.announcement(Self.intent) + [.barrier])
     }
 
+    @Test func `an intent that is withdrawn reads as never seen, and as never landed`() {
+        let region = RecordingRegion()
+        region.withdraw(slot: 3)
+        #expect(region.events == [.word(Self.slot + 8, 0), .word(Self.slot + 56, 0), .barrier])
+    }
+
     @Test func `a replay stores in place, then clears the record`() {
         let region = RecordingRegion()
         let piece = ByteRange(start: ByteOffset(0x3000), count: ByteCount(0x1000))

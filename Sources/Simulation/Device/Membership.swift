@@ -212,6 +212,7 @@ extension SimulatedDevice {
                 else { return giveUp(again, isLost: outcome == .lost) }
                 replayRedo(region)
                 if engine.knowsDirtyMap(of: again.index) { world.probes.hit(.partialRebuild) }
+                identities[again.index.number] = again.region
                 engine.add(
                     again.index, epoch: record.epoch, keepsData: true,
                     intents: intents(in: region))
@@ -241,6 +242,7 @@ extension SimulatedDevice {
             open(member) { [self] outcome in
                 isReplacing = false
                 guard outcome == .opened else { return giveUp(member, isLost: true) }
+                identities[index.number] = member.region
                 engine.add(index, epoch: record.epoch)
                 drain()
             }

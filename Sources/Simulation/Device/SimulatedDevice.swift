@@ -45,6 +45,8 @@ final class SimulatedDevice {
     var record: VolumeRecord
     var channels = [Channel?](repeating: nil, count: MemberIndex.limit)
     var links: [Link?]
+    /// Which region each member of the engine has or had: dirty maps name them. (The record may be ahead.)
+    var identities = [RegionID?](repeating: nil, count: MemberIndex.limit)
     var requests = [Request](repeating: Request(), count: 256)
     var freeTokens = Array((0..<256).reversed())
     /// Clients whose requests wait for room.

@@ -187,6 +187,7 @@ extension SimulatedDevice {
             size: world.scenario.size, ordering: world.scenario.ordering, epoch: record.epoch,
             active: MemberSet(active), tuning: world.scenario.tuning(mutation: world.mutation))
         engine.setTime(world.now)
+        for member in record.members { identities[member.index.number] = member.region }
         for member in active { gather(member) }
         for member in lostActive { engine.lostAtTakeover(member) }
         if hasLostMembers { world.ledger.excuseTorn(before: number) }
