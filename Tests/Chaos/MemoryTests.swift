@@ -64,6 +64,8 @@ extension Chaos {
             let up = try HoldfastUp.spawn(options, in: directory)
             let end = up.waitForExit(atMost: .seconds(30))
             #expect(end == .exited(64) || end == .exited(1), "\(String(describing: end))")
+            // (What it wrote may arrive a moment after its end.)
+            _ = up.standardError.waitForEnd(atMost: .seconds(10))
             #expect(!up.standardError.text.isEmpty)
         }
     }
