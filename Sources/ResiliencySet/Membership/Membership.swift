@@ -74,7 +74,7 @@ extension ResiliencySet {
     /// Drops the last copies of dead appliances, now that there is another.
     private mutating func dropForsaken() {
         for member in forsaken where active.contains(member) && active.count > 1 {
-            memberFailed(member)
+            dropMember(member, mayReturn: false)
         }
     }
 

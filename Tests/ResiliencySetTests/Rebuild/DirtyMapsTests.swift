@@ -104,6 +104,17 @@ import Testing
         #expect(set.rebuildStanding(of: 2)?.missing == set.size)
     }
 
+    @Test func `nor does a last copy of a dead appliance, once there is another`() {
+        let set = filled(copies: 1)
+        set.lose(MemberIndex(0), isAccessible: true)
+        set.add(1)
+        set.finishBackground()
+        #expect(set.active == MemberSet(MemberIndex(1)))
+        let isKnown = set.engine.knowsDirtyMap(of: MemberIndex(0))
+        #expect(!isKnown)
+        #expect(set.violations == [])
+    }
+
     @Test func `a member whose memory is gone leaves no map`() {
         let set = filled()
         set.lose(MemberIndex(2))
