@@ -25,6 +25,25 @@ extension Chaos {
             try up.expectMembersIdentical()
         }
 
+        @Test func aLastCopyIsKept() throws {
+            let up = try HoldfastUp([
+                "--size", "64M", "--layout", "mirror:1", "--evict-after", "100ms",
+            ])
+            defer { up.stop() }
+            let writer = try up.startWriter()
+            let process = try up.suspend(.appliance("appliance-1"))
+            defer { _ = kill(process, SIGCONT) }
+            _ = eventually(atMost: .seconds(30)) { up.log.contains("given up") ? true : nil }
+            #expect(up.log.contains("given up"))
+            try writer.waitForWrites(500)
+            _ = kill(process, SIGCONT)
+            try up.waitUntilHealthy()
+            // It is as good as before: a snapshot extends the set by it, and cuts it off.
+            try up.require("snapshot", "create", "vol0", "monday")
+            try up.waitUntilHealthy()
+            try expectNothingLost(writer)
+        }
+
         @Test func aLongerPatienceBearsIt() throws {
             let up = try HoldfastUp(HoldfastUp.usualOptions + ["--evict-after", "30s"])
             defer { up.stop() }

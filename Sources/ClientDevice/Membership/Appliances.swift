@@ -89,7 +89,7 @@ extension ClientDevice {
     func evictIfSilent(_ name: String) async {
         let half = configuration.evictAfter / 2
         guard let handle = appliances[name], handle.description != nil, !handle.isDead,
-            !handle.isEvicted, ContinuousClock.now - handle.lastAnswer >= half
+            ContinuousClock.now - handle.lastAnswer >= half
         else { return }
         if handle.isUp {
             do throws(ApplianceConnectionError) {
@@ -106,11 +106,19 @@ extension ClientDevice {
         guard appliances[name]?.isDead == false,
             ContinuousClock.now - handle.lastAnswer >= configuration.evictAfter
         else { return }
-        appliances[name]?.isEvicted = true
-        log.warning(
-            "appliance \(name) has been silent for \(configuration.evictAfter): its members are given up"
-        )
-        await loseMembers(on: name, except: nil)
+        if !handle.isEvicted {
+            appliances[name]?.isEvicted = true
+            let silence = configuration.evictAfter
+            log.warning(
+                "appliance \(name) has been silent for \(silence): its members are given up")
+        }
+        for (id, volume) in volumes where volume.phase == .serving {
+            // A last copy stays, for there is no other; later, when there is one, it is given up too.
+            let others = volume.activeMembers.filter { $0.appliance != name }
+            for member in volume.liveMembers where member.appliance == name && !others.isEmpty {
+                await lose(member, of: id)
+            }
+        }
     }
 
     static func connection(to address: String) throws(ApplianceConnectionError)
