@@ -54,22 +54,32 @@ let package = Package(
     ],
     targets: [
         .target(name: "CLinux"),
+        // TLS 1.3 and the HMAC of the cluster key, from the system: it is patched without us.
+        .systemLibrary(
+            name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
         .target(name: "RemoteMemory", swiftSettings: shipped),
         .target(name: "ResiliencySet", dependencies: ["RemoteMemory"], swiftSettings: shipped),
         .target(
             name: "SharedMemoryTransport", dependencies: ["RemoteMemory", "CLinux"],
             swiftSettings: shipped),
+        .target(
+            name: "TCPTransport", dependencies: ["COpenSSL", "CLinux", "Reactor", "RemoteMemory"],
+            swiftSettings: shipped + dataPath),
         .target(name: "NBDProtocol", swiftSettings: shipped),
         .target(name: "BlockServer", dependencies: ["NBDProtocol"], swiftSettings: shipped),
         .target(
-            name: "Appliance", dependencies: ["RemoteMemory", "CLinux"], swiftSettings: shipped),
-        .target(name: "Reactor", dependencies: ["CLinux"], swiftSettings: shipped),
+            name: "Appliance",
+            dependencies: [
+                "CLinux", "Reactor", "RemoteMemory", "SharedMemoryTransport", "TCPTransport",
+            ],
+            swiftSettings: shipped + dataPath),
+        .target(name: "Reactor", dependencies: ["CLinux", "COpenSSL"], swiftSettings: shipped),
         .target(
             name: "ClientDevice",
             dependencies: [
                 "Appliance", "BlockServer", "CLinux", "Control", "NBDProtocol", "Reactor",
                 "Registry",
-                "RemoteMemory", "ResiliencySet", "SharedMemoryTransport",
+                "RemoteMemory", "ResiliencySet", "SharedMemoryTransport", "TCPTransport",
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: shipped + dataPath),
         .target(
@@ -150,6 +160,10 @@ let package = Package(
             swiftSettings: tooling + linux),
         .testTarget(
             name: "ReactorTests", dependencies: ["CLinux", "Reactor"],
+            swiftSettings: tooling + linux),
+        .testTarget(
+            name: "TCPTransportTests",
+            dependencies: ["CLinux", "Reactor", "RemoteMemory", "TCPTransport"],
             swiftSettings: tooling + linux),
         .testTarget(
             name: "ClientDeviceTests",

@@ -13,49 +13,53 @@ import Glibc
 
 /// The receive buffer of one connection.
 @safe
-struct ReceiveBuffer: ~Copyable {
+public struct ReceiveBuffer: ~Copyable {
     /// Fits several of the kernel client's largest requests; a larger one makes the buffer grow.
-    static let usualCapacity = 1 << 20
+    public static let usualCapacity = 1 << 20
     /// The most that is received at once, so that what was received is still in the cache when it is
     /// handled, and no connection keeps the others waiting.
-    static let largestReceive = 256 << 10
+    public static let largestReceive = 256 << 10
 
-    private var base: UnsafeMutableRawPointer
-    private var capacity: Int
-    private var start = 0
-    private var end = 0
+    @usableFromInline var base: UnsafeMutableRawPointer
+    @usableFromInline var capacity: Int
+    @usableFromInline var start = 0
+    @usableFromInline var end = 0
     /// How many payloads in here belong to requests that are not answered.
-    private(set) var held = 0
+    @usableFromInline var held = 0
 
-    init() {
+    public init() {
         capacity = Self.usualCapacity
         unsafe base = Self.reserve(Self.usualCapacity)
     }
 
     deinit { unsafe munmap(base, capacity) }
 
-    var unreadCount: Int { end - start }
+    @inlinable public var unreadCount: Int { end - start }
 
     /// What was received and not yet consumed.
-    var unread: UnsafeRawBufferPointer {
+    @inlinable
+    public var unread: UnsafeRawBufferPointer {
         unsafe UnsafeRawBufferPointer(start: base + start, count: end - start)
     }
 
     /// Passes over the first `count` unread bytes.
-    mutating func consume(_ count: Int) {
+    @inlinable
+    public mutating func consume(_ count: Int) {
         precondition(count <= unreadCount, "only what was received is consumed")
         start += count
     }
 
-    mutating func hold() { held += 1 }
+    @inlinable
+    public mutating func hold() { held += 1 }
 
-    mutating func release() {
+    @inlinable
+    public mutating func release() {
         precondition(held > 0, "a payload is released once")
         held -= 1
     }
 
     /// Makes place for the rest of a request of `needed` bytes; false when held payloads are in the way.
-    mutating func makeRoom(for needed: Int) -> Bool {
+    public mutating func makeRoom(for needed: Int) -> Bool {
         if held == 0 {
             if start == end {
                 start = 0
@@ -74,15 +78,23 @@ struct ReceiveBuffer: ~Copyable {
     }
 
     /// Receives what there is, up to a bound; as `recv` returns.
-    mutating func receive(from descriptor: Int32) -> Int {
+    public mutating func receive(from descriptor: Int32) -> Int {
         let room = min(capacity - end, Self.largestReceive)
         let count = unsafe recv(descriptor, base + end, room, 0)
         if count > 0 { end += count }
         return count
     }
 
+    /// The same from a stream that may be encrypted.
+    public mutating func receive(from stream: SocketStream) -> Int {
+        let room = min(capacity - end, Self.largestReceive)
+        let count = unsafe stream.receive(base + end, room)
+        if count > 0 { end += count }
+        return count
+    }
+
     /// Puts bytes that were received elsewhere behind what is here.
-    mutating func append(_ bytes: [UInt8]) {
+    public mutating func append(_ bytes: [UInt8]) {
         if bytes.count > capacity - end { resize(end + bytes.count) }
         for byte in bytes {
             unsafe base.storeBytes(of: byte, toByteOffset: end, as: UInt8.self)
