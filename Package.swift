@@ -104,7 +104,7 @@ let package = Package(
             name: "holdfast",
             dependencies: [
                 "Appliance", "CLinux", "ClientDevice", "Control", "Reactor", "Registry",
-                "RemoteMemory",
+                "RemoteMemory", "TCPTransport",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: shipped),
@@ -159,11 +159,11 @@ let package = Package(
             dependencies: ["Appliance", "CLinux", "RemoteMemory", "SharedMemoryTransport"],
             swiftSettings: tooling + linux),
         .testTarget(
-            name: "ReactorTests", dependencies: ["CLinux", "Reactor"],
+            name: "ReactorTests", dependencies: ["CLinux", "Reactor", "TestSupport"],
             swiftSettings: tooling + linux),
         .testTarget(
             name: "TCPTransportTests",
-            dependencies: ["CLinux", "Reactor", "RemoteMemory", "TCPTransport"],
+            dependencies: ["CLinux", "Reactor", "RemoteMemory", "TCPTransport", "TestSupport"],
             swiftSettings: tooling + linux),
         .testTarget(
             name: "ClientDeviceTests",

@@ -1,7 +1,8 @@
 // A connected stream, plain or under TLS: what client devices and appliances speak over.
 //
 // The descriptor is non-blocking. Both ways behave as their system calls do: a count, 0 at the end of what
-// the peer sends, -1 with `errno`; EAGAIN says to wait for what `wants` tells.
+// the peer sends, -1 with `errno`; EAGAIN says to wait for what `wants` tells. Under TLS a caller that was
+// not rid of its bytes must pass the same ones again, in whatever pieces: some may be on their way.
 
 public import CLinux
 import Glibc
@@ -12,28 +13,63 @@ import Glibc
 @safe
 public final class SocketStream: @unchecked Sendable {
     public let descriptor: Int32
+    private let session: TLSSession?
 
     /// A plain stream.
-    public init(plain descriptor: Int32) { self.descriptor = descriptor }
+    public init(plain descriptor: Int32) {
+        self.descriptor = descriptor
+        session = nil
+    }
 
-    deinit { close(descriptor) }
+    /// A stream under TLS, to be used once `handshake` is done.
+    public init(_ descriptor: Int32, tls: TLSContext) {
+        self.descriptor = descriptor
+        session = TLSSession(descriptor, tls)
+    }
+
+    deinit {
+        // (The session says goodbye on the descriptor, so it goes first.)
+        session?.end()
+        close(descriptor)
+    }
+
+    public var isEncrypted: Bool { session != nil }
+
+    /// Goes on with the handshake as far as it gets without waiting.
+    ///
+    /// Nil when it is done, at once on a plain stream; else what to wait for.
+    public func handshake() throws(TLSError) -> Readiness? { try session?.handshake() }
+
+    /// Bytes that only the two ends of this connection know; none on a plain stream.
+    ///
+    /// Proofs that hold them cannot be passed on by somebody between. To be asked for after the handshake.
+    public var binding: [UInt8] { session?.binding() ?? [] }
+
+    /// Why TLS ended the stream: what stands behind an `errno` of EPROTO.
+    public var failure: TLSError? { session?.failure }
 
     /// What to wait for after EAGAIN, when receiving and sending.
-    public var receivingWants: Readiness { .readable }
-    public var sendingWants: Readiness { .writable }
+    public var receivingWants: Readiness { session?.receivingWants ?? .readable }
+    public var sendingWants: Readiness { session?.sendingWants ?? .writable }
 
     /// Whether bytes wait in here of which the descriptor tells nothing.
-    public var hasPending: Bool { false }
+    @inline(__always)
+    public var hasPending: Bool {
+        guard let session else { return false }
+        return session.hasPending
+    }
 
     /// Receives what there is, up to `count` bytes; as `recv` returns.
     @inline(__always)
     public func receive(_ place: UnsafeMutableRawPointer, _ count: Int) -> Int {
-        unsafe recv(descriptor, place, count, 0)
+        guard let session else { return unsafe recv(descriptor, place, count, 0) }
+        return unsafe session.receive(place, count)
     }
 
     /// Sends pieces one after the other, as many bytes as the socket takes; as `sendmsg` returns.
     @inline(__always)
     public func send(_ pieces: UnsafeMutablePointer<iovec>, _ count: Int) -> Int {
+        if let session { return unsafe session.send(pieces, count) }
         var message = unsafe msghdr()
         unsafe message.msg_iov = pieces
         unsafe message.msg_iovlen = count
