@@ -26,7 +26,7 @@ struct Holdfast: AsyncParsableCommand {
         subcommands: [
             UpCommand.self, ServeCommand.self, VolumeCommand.self, SnapshotCommand.self,
             ApplianceCommand.self, RebuildCommand.self,
-            ScrubCommand.self, StatusCommand.self,
+            ScrubCommand.self, StatusCommand.self, KeyCommand.self,
         ]
     )
 
