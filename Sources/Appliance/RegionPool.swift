@@ -54,7 +54,7 @@ package struct RegionPool: ~Copyable {
     package var identifiers: [RegionID] { Array(regions.keys) }
 
     package mutating func allocate(
-        _ id: RegionID, dataSize: ByteCount, populate: Bool
+        _ id: RegionID, dataSize: ByteCount
     ) throws(ApplianceRefusal) -> RegionDescription {
         guard regions[id] == nil else { throw .regionExists(id) }
         let used = allocated
@@ -66,18 +66,24 @@ package struct RegionPool: ~Copyable {
         let size = RegionLayout.regionSize(forDataOf: dataSize)
         guard size <= free else { throw .insufficientMemory(needed: size, free: free) }
         let (descriptor, isHuge) = try Self.makeMemory(id, size)
-        if populate {
-            guard fallocate(descriptor, 0, 0, off_t(size.bytes)) == 0 else {
-                let code = errno
-                close(descriptor)
-                throw .system(call: "fallocate", errno: code)
-            }
-        }
         regions[id] = Region(descriptor: descriptor, dataSize: dataSize, isHuge: isHuge)
         return try describe(id)
     }
 
-    /// Grants a region to `owner`, whose process is `process`.
+    /// Touches at most so many bytes of a region from `position` on; where to go on, nil when all is done.
+    package func populate(
+        _ id: RegionID, from position: UInt64, atMost step: UInt64
+    ) throws(ApplianceRefusal) -> UInt64? {
+        guard let region = regions[id] else { throw .noSuchRegion(id) }
+        let size = RegionLayout.regionSize(forDataOf: region.dataSize).bytes
+        let count = min(step, size - position)
+        guard fallocate(region.descriptor, 0, off_t(position), off_t(count)) == 0 else {
+            throw .system(call: "fallocate", errno: errno)
+        }
+        return position + count < size ? position + count : nil
+    }
+
+    /// Grants a region to `owner`, whose process is `process`; the caller closes the descriptor.
     package mutating func open(
         _ id: RegionID, owner: OwnerID, epoch: Epoch, process: Int32
     ) throws(ApplianceRefusal) -> (Int32, RegionDescription) {
@@ -99,7 +105,10 @@ package struct RegionPool: ~Copyable {
         region.grant = Grant(
             owner: owner, epoch: epoch, process: process, processDescriptor: processDescriptor)
         regions[id] = region
-        return (region.descriptor, try describe(id))
+        // (A copy: the region may be freed before it is sent.)
+        let descriptor = fcntl(region.descriptor, F_DUPFD_CLOEXEC, 0)
+        guard descriptor >= 0 else { throw .system(call: "dup", errno: errno) }
+        return (descriptor, try describe(id))
     }
 
     /// A descriptor that can only be read from; the caller closes it.

@@ -175,7 +175,8 @@ public final class EventLoop: SerialExecutor {
 
     // MARK: The loop
 
-    private func run(_ handler: any EventHandler) {
+    /// Runs the loop on the calling thread, until `stop`.
+    public func run(_ handler: any EventHandler) {
         mailbox.withLock { $0.thread = pthread_self() }
         var rest = Rest.untilWoken
         while unsafe withUnsafeTemporaryAllocation(

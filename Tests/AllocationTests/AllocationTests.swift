@@ -42,8 +42,7 @@ private final class RunningAppliance {
     }
 
     deinit {
-        var one: UInt64 = 1
-        _ = write(box.server.stopDescriptor, &one, 8)
+        box.server.stop()
     }
 
     func region(of size: ByteCount, owner: OwnerID) throws -> MappedRegion {

@@ -45,8 +45,7 @@ final class RunningAppliance {
     deinit { stop() }
 
     func stop() {
-        var one: UInt64 = 1
-        _ = write(box.server.stopDescriptor, &one, 8)
+        box.server.stop()
     }
 
     func connect() throws -> ApplianceConnection { try ApplianceConnection(path: path) }

@@ -43,11 +43,9 @@ extension ApplianceCommand {
         func run() async throws {
             let log = Log.logger(name)
             let server = try ApplianceServer(name: name, capacity: memory, path: try path())
-            let stop = server.stopDescriptor
             SignalWatch.start { count in
                 if count > 1 { Glibc.exit(1) }
-                var one: UInt64 = 1
-                unsafe write(stop, &one, 8)
+                server.stop()
             }
             log.info("lending \(memory) at \(listen), incarnation \(server.incarnation)")
             server.run()

@@ -1,0 +1,42 @@
+// What a client device may ask for, and what it is answered.
+
+import CLinux
+import Glibc
+import RemoteMemory
+
+extension ApplianceServer {
+    /// Carries a request out; the descriptor, unless negative, goes with the reply and is the caller's.
+    func answer(_ request: ApplianceRequest, from peer: ControlPeer)
+        -> (ApplianceReply, descriptor: Int32)
+    {
+        do throws(ApplianceRefusal) {
+            switch request {
+            case .describe: return (.description(description), -1)
+            case .allocate(let region, let size, _):
+                return (.region(try pool.allocate(region, dataSize: size)), -1)
+            case .open(let region, let owner, let epoch):
+                let (descriptor, description) = try pool.open(
+                    region, owner: owner, epoch: epoch, process: peer.process)
+                return (.region(description), descriptor)
+            case .view(let region):
+                let (descriptor, description) = try pool.view(region)
+                return (.region(description), descriptor)
+            case .measure(let region): return (.region(try pool.describe(region)), -1)
+            case .free(let region): return (.region(try pool.free(region)), -1)
+            case .enrol(let region, let cluster):
+                return (.region(try pool.enrol(region, in: cluster)), -1)
+            case .observe(let region): return (.observation(try pool.observe(region)), -1)
+            }
+        } catch {
+            return (.refused(error), -1)
+        }
+    }
+
+    private var description: ApplianceDescription {
+        ApplianceDescription(
+            name: name, incarnation: incarnation, processID: getpid(), capacity: pool.capacity,
+            allocated: pool.allocated, resident: pool.resident,
+            hostAvailable: HostMemory.available, bootID: HostMemory.bootID,
+            regions: pool.identifiers)
+    }
+}
