@@ -199,8 +199,10 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: tooling),
         .testTarget(
-            name: "RegistryTests", dependencies: ["Registry", "RemoteMemory"],
-            swiftSettings: tooling),
+            name: "RegistryTests",
+            dependencies: [
+                "Registry", "RemoteMemory", .product(name: "GRDB", package: "GRDB.swift"),
+            ], swiftSettings: tooling),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -36,6 +36,8 @@ public enum RegistryError: Error, Hashable, Sendable {
     case staleEpoch(expected: Epoch, found: Epoch)
     /// Another client device owns the volume (nil: nobody does). The caller must stop serving it.
     case notOwner(expected: OwnerID, found: OwnerID?)
+    /// Another client device has taken the whole registry: the caller must stop serving anything.
+    case superseded(by: OwnerID)
     case illegalChange(IllegalChange)
     case inUse(RegistryUse)
     /// The disk, or the file on it. `message` names the file and holds the cause as SQLite or the
@@ -91,7 +93,7 @@ public enum StorageFault: Hashable, Sendable, CaseIterable {
     case readOnly
     /// The file is damaged, or is no registry.
     case corrupt
-    /// Another process has the registry open.
+    /// Another process is in the middle of a change, and does not go on.
     case busy
     /// The directory is missing, or forbidden.
     case cannotOpen

@@ -21,6 +21,8 @@ extension RegistryError: CustomStringConvertible {
         case .notOwner(let expected, .some(let found)):
             "The volume belongs to client device \(found), not \(expected): stop serving it, "
                 + "or take it over again."
+        case .superseded(let owner):
+            "Client device \(owner) has taken over everything: ask that one."
         case .illegalChange(let reason): reason.description
         case .inUse(let use): use.description
         case .storage(let fault, let message): "\(fault) (\(message))."
@@ -91,7 +93,8 @@ extension StorageFault: CustomStringConvertible {
         case .diskFull: "There is no space left for the registry: free some and try again"
         case .readOnly: "The registry cannot be written: make its directory writable and try again"
         case .corrupt: "The registry is damaged: put back a copy of its directory"
-        case .busy: "Another process has the registry open: stop that one or use it"
+        case .busy:
+            "Another process is in the middle of changing the registry: try again, or stop that one"
         case .cannotOpen:
             "The registry cannot be opened: check that its directory exists and is yours"
         case .inputOutput: "The registry's disk reports errors: check the kernel log, then the disk"

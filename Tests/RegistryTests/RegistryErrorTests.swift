@@ -23,6 +23,7 @@ import Testing
             .staleEpoch(expected: Epoch(1), found: Epoch(2)),
             .notOwner(expected: owner(1), found: nil),
             .notOwner(expected: owner(1), found: owner(2)),
+            .superseded(by: owner(2)),
             .inUse(.applianceHoldsMember(appliance: "a", volume: "v")),
             .inUse(.applianceHoldsSnapshot(appliance: "a", volume: "v", snapshot: "s")),
             .inUse(.volumeHasSnapshots(volume: "v", count: 1)),

@@ -187,7 +187,7 @@ extension ControlError {
             case .notFound: .notFound
             case .alreadyExists, .inUse, .illegalChange: .conflict
             case .invalidName: .invalid
-            case .staleEpoch, .notOwner: .unavailable
+            case .staleEpoch, .notOwner, .superseded: .unavailable
             case .storage: .failed
             }
         self.init(code, "\(error)")

@@ -75,6 +75,13 @@ extension ApplianceRecord {
     }
 }
 
+extension OwnerID {
+    /// The client device of a `row` of the table that says whose registry it is.
+    init(holderRow row: Row) throws(StorageProblem) {
+        self.init(try Reader(row: row, table: "device").identifier("owner"))
+    }
+}
+
 extension MemberRecord {
     fileprivate init(row: Row) throws(StorageProblem) {
         let reader = Reader(row: row, table: "member")

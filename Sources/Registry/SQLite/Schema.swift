@@ -17,6 +17,9 @@ enum Schema {
             try database.execute(sql: tables)
             try database.execute(sql: triggers)
         }
+        migrator.registerMigration("registry-3") { database in
+            try database.execute(sql: claim)
+        }
         return migrator
     }
 
@@ -60,6 +63,14 @@ enum Schema {
             PRIMARY KEY (volume, name)
         ) STRICT, WITHOUT ROWID;
         CREATE INDEX snapshot_appliance ON snapshot (appliance);
+        """
+
+    /// The client device whose registry it is, in one row or none.
+    private static let claim = """
+        CREATE TABLE device (
+            one INTEGER PRIMARY KEY CHECK (one = 1),
+            owner TEXT NOT NULL CHECK (length(owner) = 32)
+        ) STRICT, WITHOUT ROWID;
         """
 
     /// What no column constraint can say: fencing rests on epochs that only grow, and a snapshot on
