@@ -21,12 +21,18 @@ public struct ControlServer: Sendable {
 
     private let device: any ControlledDevice
     private let socket: ControlSocket
+    private let isSucceeding: Bool
     private let logger: Logger
 
     /// A server of `device` at `directory/control.sock`; `run` starts it.
-    public init(device: any ControlledDevice, directory: String, logger: Logger) {
+    ///
+    /// One that is succeeding takes the place of a server whose process hangs.
+    public init(
+        device: any ControlledDevice, directory: String, isSucceeding: Bool = false, logger: Logger
+    ) {
         self.device = device
         self.socket = ControlSocket(directory: directory)
+        self.isSucceeding = isSucceeding
         self.logger = logger
     }
 
@@ -40,13 +46,14 @@ public struct ControlServer: Sendable {
     public func run(
         onListening: @escaping @Sendable () async -> Void = {}
     ) async throws(ControlError) {
-        let claim = try ControlSocketClaim.take(socket)
+        let claim = try ControlSocketClaim.take(socket, succeeding: isSucceeding)
         // The claim must outlive the socket: it is dropped after the last use below.
         defer { extendLifetime(claim) }
+        let file = claim.file
         let start = Start()
         let application = makeApplication { [socket, logger] channel in
             do throws(ControlError) {
-                try socket.publish()
+                try socket.publish(holding: file)
             } catch {
                 start.failure.withLock { $0 = error }
                 try? await channel.close()
@@ -62,7 +69,7 @@ public struct ControlServer: Sendable {
                 start.failure.withLock { $0 = stopped(error) }
             }
         }
-        socket.withdraw()
+        socket.withdraw(holding: file)
         if let failure = start.failure.withLock({ $0 }) { throw failure }
     }
 

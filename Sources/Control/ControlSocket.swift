@@ -8,6 +8,10 @@
 // once cannot each remove the other's socket, and one that was killed leaves nothing to clean up.
 // The socket is moved into place when it is private and listening: nobody can connect to it before,
 // and nobody ever finds a path there that refuses for another reason than that its server is gone.
+//
+// A server whose process hangs keeps its lock and listens on. Its successor puts a new lock file in the
+// place of the old one: whose claim is good is who holds the file that is there, and a server that wakes
+// up without it leaves the socket alone.
 
 import Glibc
 
@@ -42,17 +46,43 @@ public struct ControlSocket: Hashable, Sendable {
         }
     }
 
-    /// Moves the newborn socket to its place, replacing what a killed server left there.
-    func publish() throws(ControlError) {
+    /// Moves the newborn socket to its place, replacing what a killed or hung server left there.
+    ///
+    /// Throws `conflict` when the claim on `file` was lost on the way.
+    func publish(holding file: LockFile) throws(ControlError) {
+        guard isHeld(by: file) else {
+            throw ControlError(
+                .conflict,
+                "Another client device has taken over \(directory): use that one, or choose another "
+                    + "--dir.")
+        }
         guard unsafe chmod(newbornPath, 0o600) == 0, unsafe rename(newbornPath, path) == 0 else {
             throw failure("put the control socket in place")
         }
         unsafe rmdir(nurseryPath)
     }
 
-    /// Removes the socket; only for who holds the claim.
-    func withdraw() {
-        unsafe unlink(path)
+    /// Removes the socket, unless a successor has put its own there.
+    func withdraw(holding file: LockFile) {
+        if isHeld(by: file) { unsafe unlink(path) }
+    }
+
+    /// Whether nobody has replaced the lock on this file.
+    func isHeld(by file: LockFile) -> Bool { LockFile(at: lockPath) == file }
+
+    /// Puts a new lock file, which is held by whoever made it, in the place of a hung server's.
+    func replaceLock() throws(ControlError) -> CInt {
+        let newborn = lockPath + ".new"
+        unsafe unlink(newborn)
+        let flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW
+        let descriptor = unsafe open(newborn, flags, 0o600)
+        guard descriptor >= 0 else { throw failure("make the control interface's lock") }
+        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0, unsafe rename(newborn, lockPath) == 0
+        else {
+            close(descriptor)
+            throw failure("replace the control interface's lock")
+        }
+        return descriptor
     }
 
     /// The present `errno`, as a sentence about an `attempt` in this directory.
@@ -68,17 +98,48 @@ public struct ControlSocket: Hashable, Sendable {
     }
 }
 
+/// Which file a lock is on, whatever is at its path by now.
+struct LockFile: Hashable, Sendable {
+    private let device: UInt64
+    private let number: UInt64
+
+    private init(_ status: stat) {
+        device = UInt64(status.st_dev)
+        number = UInt64(status.st_ino)
+    }
+
+    init(_ descriptor: CInt) {
+        var status = stat()
+        unsafe fstat(descriptor, &status)
+        self.init(status)
+    }
+
+    init(at path: String) {
+        var status = stat()
+        unsafe lstat(path, &status)
+        self.init(status)
+    }
+}
+
 /// The right to replace a directory's control socket, for as long as this value lives.
 struct ControlSocketClaim: ~Copyable {
     private let lock: CInt
+    /// For `ControlSocket.isHeld`: whether nobody has replaced the lock since.
+    let file: LockFile
 
     /// Takes the claim and prepares the place where the socket is to be born.
     ///
-    /// Throws `conflict` when a server is running there, or when something else is in the way.
-    static func take(_ socket: ControlSocket) throws(ControlError) -> ControlSocketClaim {
+    /// Throws `conflict` when a server is running there, or when something else is in the way; with
+    /// `succeeding`, the server that runs there hangs and is to be replaced.
+    static func take(
+        _ socket: ControlSocket, succeeding: Bool = false
+    ) throws(ControlError) -> ControlSocketClaim {
         try socket.checkLength()
-        let claim = ControlSocketClaim(lock: try takeLock(socket))
-        try checkReplaceable(socket)
+        let lock = succeeding ? try socket.replaceLock() : try takeLock(socket)
+        let claim = ControlSocketClaim(lock: lock, file: LockFile(lock))
+        // (A lock that was replaced while it was taken was replaced by a server's.)
+        guard socket.isHeld(by: claim.file) else { throw inUse(socket) }
+        if !succeeding { try checkReplaceable(socket) }
         unsafe unlink(socket.newbornPath)
         unsafe rmdir(socket.nurseryPath)
         guard unsafe mkdir(socket.nurseryPath, 0o700) == 0 else {
@@ -87,7 +148,10 @@ struct ControlSocketClaim: ~Copyable {
         return claim
     }
 
-    private init(lock: CInt) { self.lock = lock }
+    private init(lock: CInt, file: LockFile) {
+        self.lock = lock
+        self.file = file
+    }
 
     deinit {
         // Closing alone would not do: a child that was just forked and has yet to execute its program

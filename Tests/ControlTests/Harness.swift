@@ -18,7 +18,7 @@ func withDirectory<Result>(_ body: (String) async throws -> Result) async throws
 
 /// Runs `body` while a server of `device` listens in `directory`; rethrows what the server throws.
 func withServer<Result: Sendable>(
-    _ device: any ControlledDevice, in directory: String,
+    _ device: any ControlledDevice, in directory: String, isSucceeding: Bool = false,
     _ body: (ControlClient) async throws -> Result
 ) async throws -> Result {
     try await withThrowingTaskGroup(of: Void.self) { group in
@@ -27,7 +27,8 @@ func withServer<Result: Sendable>(
             defer { continuation.finish() }
             var logger = Logger(label: "test")
             logger.logLevel = .critical
-            let server = ControlServer(device: device, directory: directory, logger: logger)
+            let server = ControlServer(
+                device: device, directory: directory, isSucceeding: isSucceeding, logger: logger)
             try await server.run { continuation.yield() }
         }
         var iterator = listening.makeAsyncIterator()

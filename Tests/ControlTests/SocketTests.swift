@@ -73,6 +73,36 @@ import Testing
         }
     }
 
+    @Test("a successor of a server that hangs is found in its place, also after that one's end")
+    func succession() async throws {
+        try await withDirectory { directory in
+            let (ready, signal) = AsyncStream<Void>.makeStream()
+            let (over, end) = AsyncStream<Void>.makeStream()
+            // (That it hangs is for its successor to know: to the files it makes no difference.)
+            let hung = Task {
+                try await withServer(FakeDevice(), in: directory) { _ in
+                    signal.finish()
+                    for await _ in over {}
+                }
+            }
+            for await _ in ready {}
+            try await withServer(FakeDevice(), in: directory, isSucceeding: true) { client in
+                end.finish()
+                _ = try await hung.value
+                let status = try await client.status()
+                #expect(status == .sample, "its socket went with the other's")
+                let refusal = try await failure(in: directory)
+                #expect(refusal.code == .conflict)
+            }
+            let names = try FileManager.default.contentsOfDirectory(atPath: directory)
+            #expect(names == ["control.lock"])
+            try await withServer(FakeDevice(), in: directory) { client in
+                let status = try await client.status()
+                #expect(status == .sample)
+            }
+        }
+    }
+
     @Test("a listener that is not Holdfast's is left alone")
     func foreignListener() async throws {
         try await withDirectory { directory in

@@ -105,6 +105,44 @@ import Testing
         }
     }
 
+    @Test func succeedsTheHungAndTheirEndTakesNothingAway() throws {
+        try Self.withPath { path in
+            var hung: Listener? = try Listener(.unix(path: path))
+            #expect(throws: ReactorError.addressInUse("unix:\(path)")) {
+                _ = try Listener(.unix(path: path), succeeding: getpid() + 1)
+            }
+            let successor = try Listener(.unix(path: path), succeeding: getpid())
+            withExtendedLifetime(hung) {}
+            hung = nil
+            let client = Self.connect(path)
+            #expect(client >= 0, "the file of the successor went with its predecessor")
+            let connection = try #require(Self.accepted(successor))
+            close(connection)
+            close(client)
+        }
+    }
+
+    @Test func somebodyWhoAcceptsNobodyIsNotWaitedFor() throws {
+        try Self.withPath { path in
+            let hung = clinux_socket_stream(AF_UNIX)
+            defer { close(hung) }
+            #expect(clinux_unix_bind(hung, path) == 0)
+            #expect(listen(hung, 0) == 0)
+            // Whoever fits into the backlog of none: there is always room for one.
+            let waiting = Self.connect(path)
+            defer { close(waiting) }
+            #expect(waiting >= 0)
+            #expect(throws: ReactorError.addressInUse("unix:\(path)")) {
+                _ = try Listener(.unix(path: path))
+            }
+            let successor = try Listener(.unix(path: path), succeeding: getpid())
+            let client = Self.connect(path)
+            #expect(client >= 0)
+            close(client)
+            withExtendedLifetime(successor) {}
+        }
+    }
+
     @Test func keepsFilesThatAreNoSockets() throws {
         try Self.withPath { path in
             let file = clinux_open(path, O_CREAT | O_WRONLY, 0o600)

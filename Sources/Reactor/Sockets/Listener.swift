@@ -36,7 +36,7 @@ public enum Address: Hashable, Sendable, CustomStringConvertible {
     }
 }
 
-/// Owns a listening socket; a Unix socket's file goes with it.
+/// Owns a listening socket; a Unix socket's file goes with it, if it is still this one's.
 public final class Listener: Sendable {
     /// How many connections may wait to be accepted.
     private static let backlog: Int32 = 256
@@ -44,14 +44,21 @@ public final class Listener: Sendable {
     public let descriptor: Int32
     /// The address as bound: a TCP port of 0 has become a real one.
     public let address: Address
+    /// The file of a Unix socket.
+    private let file: FileIdentity?
 
     /// Listens, replacing the file of a Unix socket at which nobody listens any more.
-    public init(_ address: Address) throws(ReactorError) {
+    ///
+    /// The file of a `predecessor`, a process that hangs and whose place is taken, is replaced too, though
+    /// that one listens.
+    public init(_ address: Address, succeeding predecessor: Int32? = nil) throws(ReactorError) {
         switch address {
         case .unix(let path):
             self.address = address
-            descriptor = try Self.listen(atPath: path)
+            descriptor = try Self.listen(atPath: path, succeeding: predecessor)
+            file = FileIdentity(at: path)
         case .tcp(let host, let port):
+            file = nil
             let (descriptor, port) = try Self.listen(host, port)
             self.descriptor = descriptor
             self.address = .tcp(host: host, port: port)
@@ -59,7 +66,7 @@ public final class Listener: Sendable {
     }
 
     deinit {
-        if case .unix(let path) = address { unsafe unlink(path) }
+        if case .unix(let path) = address { file?.remove(from: path) }
         close(descriptor)
     }
 
@@ -89,12 +96,17 @@ public final class Listener: Sendable {
         return .connection(connection)
     }
 
-    private static func listen(atPath path: String) throws(ReactorError) -> Int32 {
-        let probe = clinux_socket_stream(AF_UNIX)
-        let answer = unsafe clinux_unix_connect(probe, path)
-        close(probe)
-        guard answer != -2 else { throw .pathTooLong(path) }
-        guard answer != 0 else { throw .addressInUse("unix:\(path)") }
+    private static func listen(
+        atPath path: String, succeeding predecessor: Int32?
+    ) throws(ReactorError) -> Int32 {
+        switch try SocketOccupant(of: path) {
+        case .none: break
+        case .process(let process):
+            // (One whose name cannot be had accepts nobody: that is what hanging looks like.)
+            guard let predecessor, process == nil || process == predecessor else {
+                throw .addressInUse("unix:\(path)")
+            }
+        }
         var status = stat()
         if unsafe lstat(path, &status) == 0 {
             guard status.st_mode & S_IFMT == S_IFSOCK else { throw .notASocket(path) }
