@@ -7,6 +7,7 @@
 //                    └────────────▶ DataThread (volumes: engine, regions, connections)
 //
 //   Membership/   takeover, recording what engines decide, replacing lost members
+//   Succession/   one client device at a time: claiming a directory, taking it from one that hangs
 //   Operations/   what an operator asks for: volumes, snapshots, appliances, status
 
 import Appliance
@@ -29,11 +30,16 @@ package struct DeviceConfiguration: Sendable {
     package var patience: UInt64 = 30_000_000_000
     /// How long an appliance may be silent before its members are given up.
     package var evictAfter: Duration
+    /// The right to be the client device of the directory; nil where nobody else could be.
+    package var claim: DeviceClaim?
+    /// Called when another client device has taken over: this one serves nothing any more.
+    package var superseded: @Sendable () -> Void = {}
 
     package init(
         directory: String, listeners: [Listener], populate: Bool, version: String,
-        evictAfter: Duration = .seconds(1)
+        evictAfter: Duration = .seconds(1), claim: DeviceClaim? = nil
     ) {
+        self.claim = claim
         self.directory = directory
         self.evictAfter = evictAfter
         self.listeners = listeners
@@ -55,20 +61,26 @@ package actor ClientDevice: EventHandler {
     let configuration: DeviceConfiguration
     let log: Logger
     let registry: SQLiteRegistry
-    let owner = OwnerID(.random())
+    let owner: OwnerID
     let startedAt: Int64
     let frontDoor: FrontDoor
     let threads: [DataThread]
     var appliances: [String: ApplianceHandle] = [:]
     var volumes: [VolumeID: ManagedVolume] = [:]
     private var housekeeping: Task<Void, Never>?
+    /// Another client device has taken over.
+    var hasEnded = false
 
-    /// Opens the registry; nothing is served yet.
+    static func registryPath(in directory: String) -> String { directory + "/registry.sqlite" }
+
+    /// Opens and claims the registry; nothing is served yet.
     package init(_ configuration: DeviceConfiguration, log: Logger) throws {
         self.configuration = configuration
         self.log = log
         startedAt = Self.now
-        registry = try SQLiteRegistry(path: configuration.directory + "/registry.sqlite")
+        owner = configuration.claim?.owner ?? OwnerID(.random())
+        registry = try SQLiteRegistry(path: Self.registryPath(in: configuration.directory))
+        try registry.claim(by: owner)
         loop = try EventLoop(name: "control")
         frontDoor = try FrontDoor(listeners: configuration.listeners, log: log)
         let count = max(1, min(4, sysconf(Int32(_SC_NPROCESSORS_ONLN)) - 1))
@@ -126,6 +138,8 @@ package actor ClientDevice: EventHandler {
 
     /// Looks after what changes by itself: appliances that come back, members that are missing.
     func keepHouse() async {
+        await endIfSuperseded()
+        guard !hasEnded else { return }
         for name in appliances.keys.sorted() {
             await connect(name)
             await evictIfSilent(name)

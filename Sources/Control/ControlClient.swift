@@ -24,6 +24,10 @@ public struct ControlClient: ControlledDevice {
         socket = ControlSocket(directory: directory)
     }
 
+    public func ping() async throws(ControlError) {
+        try await tell(.get, "ping")
+    }
+
     public func status() async throws(ControlError) -> DeviceStatus {
         try await ask(.get, "status")
     }

@@ -28,6 +28,10 @@ struct ControlRoutes {
         let router = Router(context: Context.self)
         router.add(middleware: ErrorsAsJSON(logger: logger))
         let version1 = router.group("v1")
+        version1.get("ping") { [device] _, _ in
+            try await device.ping()
+            return Response(status: .noContent)
+        }
         version1.get("status") { [device] _, _ in try Self.reply(try await device.status()) }
         addVolumes(to: version1.group("volumes"))
         addSnapshots(to: version1.group("volumes/:volume/snapshots"))

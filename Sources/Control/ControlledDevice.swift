@@ -10,6 +10,9 @@
 /// Every call may be made at any time and concurrently with the others. Names are checked by the
 /// device: what is not a name it could have given throws `invalid`, what does not exist `notFound`.
 public protocol ControlledDevice: Sendable {
+    /// Answers, once every part of the device has shown that it runs.
+    func ping() async throws(ControlError)
+
     /// Everything there is to show.
     func status() async throws(ControlError) -> DeviceStatus
 
@@ -60,6 +63,9 @@ public protocol ControlledDevice: Sendable {
 }
 
 extension ControlledDevice {
+    /// Answers at once: for what has no parts that could hang.
+    public func ping() async throws(ControlError) {}
+
     /// Starts to rebuild the volume's missing members now, as fast as before.
     public func rebuild(volume: String) async throws(ControlError) -> VolumeStatus {
         try await rebuild(volume: volume, RebuildStart())

@@ -66,6 +66,8 @@ final class Snapshot {
     private var submitted = (requests: 0, bytes: 0)
     /// Why no more requests are taken: the client left, or sent what makes no sense.
     private var leaving: CloseReason?
+    /// Nothing that is still to be answered will be.
+    private var isAbandoned = false
     /// The socket did not take all of the last send.
     private(set) var isBlocked = false
     /// Requests are waiting in the buffer for room elsewhere.
@@ -261,6 +263,12 @@ final class Snapshot {
 
     // MARK: Replies
 
+    /// Takes no more requests and sends nothing any more: whoever waits is to ask somebody else.
+    func leaveUnanswered() {
+        leaving = .disconnected
+        isAbandoned = true
+    }
+
     /// Answers a request that was submitted; the data of a read follows with `appendData`.
     @inline(__always)
     func answer(
@@ -270,6 +278,7 @@ final class Snapshot {
         unanswered -= 1
         replies.redeem(ReplyQueue.mostPieces(kind, range))
         if payload { input.release() }
+        guard !isAbandoned else { return }
         replies.append(error, cookie: cookie)
     }
 
@@ -278,6 +287,7 @@ final class Snapshot {
     /// (Loading from what is not allocated would allocate it.)
     @inline(__always)
     func appendData(_ range: ByteRange, of view: RegionView, _ allocation: inout AllocationMap) {
+        guard !isAbandoned else { return }
         var rest = range
         var runs = ReplyQueue.mostRuns
         while !rest.isEmpty {

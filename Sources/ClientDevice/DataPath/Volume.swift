@@ -203,6 +203,9 @@ package struct VolumeCounters: Hashable, Sendable {
         unsafe unmanaged._withUnsafeGuaranteedRef { connection in
             let isData = request.kind == .read && outcome == .done
             count(request.kind, request.range.count.bytes, outcome)
+            // (Another owner has the set. An error would be final for the client; one that is
+            // disconnected instead connects again, and finds that owner.)
+            if outcome == .failed, engine.phase == .fenced { connection.leaveUnanswered() }
             unsafe connection.answer(
                 outcome == .done ? .none : .inputOutput, to: request.kind, of: request.range,
                 cookie: request.cookie, releasing: request.payload != nil)

@@ -25,7 +25,7 @@ package actor FrontDoor: EventHandler {
     static let fullRest: UInt64 = 100_000_000
 
     private let log: Logger
-    private let listeners: [Listener]
+    private var listeners: [Listener]
     private var handshakes: [Int32: Handshake] = [:]
     private var catalog = ExportCatalog()
     private var threads: [String: DataThread] = [:]
@@ -49,6 +49,16 @@ package actor FrontDoor: EventHandler {
                 listener.descriptor, for: .readable, token: UInt64(listener.descriptor))
         }
     }
+
+    /// Accepts at one more address.
+    package func add(_ listener: Listener) throws(ReactorError) {
+        listeners.append(listener)
+        guard isOpen, !isFull else { return }
+        try loop.watch(listener.descriptor, for: .readable, token: UInt64(listener.descriptor))
+    }
+
+    /// Where clients are accepted.
+    package var addresses: [Address] { listeners.map(\.address) }
 
     package nonisolated func start() { loop.start(self) }
 

@@ -22,9 +22,10 @@ extension ClientDevice {
                 return
             } catch {
                 switch error {
-                case .staleEpoch, .notOwner, .notFound:
+                case .staleEpoch, .notOwner, .notFound, .superseded:
                     log.critical("volume \(volume.record.name) belongs to another owner: \(error)")
                     await volume.thread.fence(id)
+                    await endIfSuperseded()
                     return
                 default:
                     log.error("volume \(volume.record.name): \(error)")

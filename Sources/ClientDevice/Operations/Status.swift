@@ -14,7 +14,7 @@ extension ClientDevice {
     package func status() async throws(ControlError) -> DeviceStatus {
         DeviceStatus(
             pid: getpid(), version: configuration.version, startedAt: Self.date(startedAt),
-            nbd: configuration.listeners.map { Self.uri(of: "", at: $0.address) },
+            nbd: await frontDoor.addresses.map { Self.uri(of: "", at: $0) },
             appliances: try await appliances(), volumes: try await volumes())
     }
 

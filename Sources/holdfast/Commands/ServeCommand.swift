@@ -17,6 +17,10 @@ struct ServeCommand: AsyncParsableCommand {
             Takes over the volumes of --dir, repairs what a previous client device left half-done, and \
             serves them at nbd.sock in that directory. SIGTERM answers what is in flight, then ends.
 
+            One client device serves a directory at a time. If it hangs, --take-over puts this one in its \
+            place: nothing that the other one does lands any more. It is killed when volumes have members \
+            in this host's shared memory; otherwise it ends by itself, with status 75, when it goes on.
+
             Example:
               holdfast serve --dir /var/lib/holdfast --nbd tcp:127.0.0.1:10809
             """)
@@ -28,28 +32,41 @@ struct ServeCommand: AsyncParsableCommand {
     var nbd: [String] = []
     @Flag(help: "Touch all memory of new volumes before they are served.")
     var populate = false
+    @Flag(help: "Take over from a client device of this directory that hangs.")
+    var takeOver = false
     @OptionGroup var eviction: EvictionOption
 
     mutating func validate() throws {
         for address in nbd { try Self.check(address) }
     }
 
+    /// How the process ends when another client device has taken over: EX_TEMPFAIL of sysexits(3).
+    static let supersededStatus: Int32 = 75
+
     func run() async throws {
         let log = Log.logger("client-device")
         let path = try Self.prepare(directory.directory)
         Self.raiseDescriptorLimit()
-        var listeners = [try Listener(.unix(path: path + "/nbd.sock"))]
-        for text in nbd { listeners.append(try Self.listen(Address(text), log)) }
-        let device = try ClientDevice(
-            DeviceConfiguration(
-                directory: path, listeners: listeners, populate: populate,
-                version: Holdfast.version, evictAfter: eviction.duration), log: log)
+        let succession =
+            takeOver
+            ? try Succession.takeOver(path, log: log)
+            : Succession(claim: try DeviceClaim.take(path))
+        let (listeners, taken) = try listen(path, besides: succession.zombie, log)
+        var configuration = DeviceConfiguration(
+            directory: path, listeners: listeners, populate: populate,
+            version: Holdfast.version, evictAfter: eviction.duration, claim: succession.claim)
+        // (Ending closes the clients' connections: they connect again, to the successor.)
+        configuration.superseded = { Glibc.exit(Self.supersededStatus) }
+        let device = try ClientDevice(configuration, log: log)
         device.startThread()
         let (stops, continuation) = AsyncStream.makeStream(of: Int.self)
         SignalWatch.start { count in continuation.yield(count) }
         try await device.start()
+        for address in taken { Task { await device.listen(whenFree: address) } }
         let control = Task {
-            try await ControlServer(device: device, directory: path, logger: log).run()
+            try await ControlServer(
+                device: device, directory: path, isSucceeding: succession.zombie != nil, logger: log
+            ).run()
         }
         for await count in stops {
             if count > 1 { Glibc.exit(1) }
@@ -71,11 +88,35 @@ struct ServeCommand: AsyncParsableCommand {
         }
     }
 
-    private static func listen(_ address: Address, _ log: Logger) throws -> Listener {
+    /// Listens wherever it is asked to; what a zombie still holds is among the second.
+    private func listen(
+        _ directory: String, besides zombie: Int32?, _ log: Logger
+    ) throws -> (listeners: [Listener], taken: [Address]) {
+        var listeners = [
+            try Listener(.unix(path: directory + "/nbd.sock"), succeeding: zombie)
+        ]
+        var taken: [Address] = []
+        for text in nbd {
+            let address = try Address(text)
+            do throws(ReactorError) {
+                listeners.append(try Self.listen(address, succeeding: zombie, log))
+            } catch {
+                guard zombie != nil, case .addressInUse = error, case .tcp = address else {
+                    throw error
+                }
+                taken.append(address)
+            }
+        }
+        return (listeners, taken)
+    }
+
+    private static func listen(
+        _ address: Address, succeeding zombie: Int32?, _ log: Logger
+    ) throws(ReactorError) -> Listener {
         if case .tcp(let host, _) = address, !["127.0.0.1", "::1", "localhost"].contains(host) {
             log.warning("whoever can reach \(address) can read and write every volume")
         }
-        return try Listener(address)
+        return try Listener(address, succeeding: zombie)
     }
 
     /// Makes the directory if it is not there, for its owner alone; returns its absolute path.

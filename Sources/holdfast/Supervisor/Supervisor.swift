@@ -8,6 +8,7 @@
 // is killed, the others go on; the next one in the same directory adopts the appliances.
 
 import CLinux
+import ClientDevice
 import Control
 import Glibc
 import Logging
@@ -134,7 +135,7 @@ actor Supervisor {
     /// A client device whose supervisor was killed is replaced: the new one has the new options, and
     /// takes over what it served.
     private func endOrphanedClient() async throws {
-        guard let process = Self.listener(at: plan.directory + "/control.sock"),
+        guard let process = DeviceClaim.holder(of: plan.directory),
             let orphan = try? ChildProcess(adopting: process)
         else { return }
         log.info("replacing the client device that runs already, process \(process)")
@@ -213,18 +214,29 @@ actor Supervisor {
         ]
         for address in plan.nbd { arguments += ["--nbd", address] }
         if plan.populate { arguments.append("--populate") }
-        let child = try ChildProcess(starting: arguments)
+        watchClient(try ChildProcess(starting: arguments))
+    }
+
+    private func watchClient(_ child: ChildProcess) {
         client = child
         let started = ContinuousClock.now
         Task {
             let how = await child.ended()
             guard !isStopping, client === child else { return }
-            log.warning("the client device \(how); starting it again")
             // One that cannot run must not use up the machine with trying.
             if ContinuousClock.now - started < .seconds(1) {
                 try? await Task.sleep(for: .milliseconds(200))
             }
             guard !isStopping else { return }
+            if let process = DeviceClaim.holder(of: plan.directory),
+                let successor = try? ChildProcess(adopting: process)
+            {
+                log.warning(
+                    "the client device \(how); process \(process) has taken over: that one it is now"
+                )
+                return watchClient(successor)
+            }
+            log.warning("the client device \(how); starting it again")
             do { try startClient() } catch { log.error("\(error)") }
         }
     }
