@@ -26,6 +26,7 @@ extension ApplianceCommand {
         var memory: ByteCount
         @Option(help: ArgumentHelp("Where to listen: unix:PATH.", valueName: "address"))
         var listen: String
+        @OptionGroup var logging: LogOptions
 
         mutating func validate() throws { _ = try path() }
 
@@ -41,7 +42,7 @@ extension ApplianceCommand {
         }
 
         func run() async throws {
-            let log = Log.logger(name)
+            let log = logging.logger(name)
             let server = try ApplianceServer(name: name, capacity: memory, path: try path())
             SignalWatch.start { count in
                 if count > 1 { Glibc.exit(1) }

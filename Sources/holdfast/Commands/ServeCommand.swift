@@ -35,6 +35,7 @@ struct ServeCommand: AsyncParsableCommand {
     @Flag(help: "Take over from a client device of this directory that hangs.")
     var takeOver = false
     @OptionGroup var eviction: EvictionOption
+    @OptionGroup var logging: LogOptions
 
     mutating func validate() throws {
         for address in nbd { try Self.check(address) }
@@ -44,7 +45,7 @@ struct ServeCommand: AsyncParsableCommand {
     static let supersededStatus: Int32 = 75
 
     func run() async throws {
-        let log = Log.logger("client-device")
+        let log = logging.logger("client-device")
         let path = try Self.prepare(directory.directory)
         Self.raiseDescriptorLimit()
         let succession =

@@ -40,6 +40,7 @@ struct UpCommand: AsyncParsableCommand {
     @Flag(help: "Touch all memory of the volume before it is served.")
     var populate = false
     @OptionGroup var eviction: EvictionOption
+    @OptionGroup var logging: LogOptions
 
     mutating func validate() throws {
         for address in nbd { try ServeCommand.check(address) }
@@ -53,14 +54,14 @@ struct UpCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let log = Log.logger("supervisor")
+        let log = logging.logger("supervisor")
         let path = try ServeCommand.prepare(directory.directory)
         let region = RegionLayout.regionSize(forDataOf: size)
         let supervisor = Supervisor(
             SupervisorPlan(
                 directory: path, volume: volume, size: size, layout: layout,
                 memory: memory ?? ByteCount(region.bytes * 4), nbd: nbd, populate: populate,
-                evictAfter: eviction.evictAfter),
+                evictAfter: eviction.evictAfter, logging: logging.arguments),
             log: log)
         let (stops, continuation) = AsyncStream.makeStream(of: Int.self)
         SignalWatch.start { count in continuation.yield(count) }

@@ -25,6 +25,8 @@ struct SupervisorPlan: Sendable {
     var populate: Bool
     /// How long an appliance may be silent, in milliseconds.
     var evictAfter: Int
+    /// How the processes below are to log: options of theirs.
+    var logging: [String]
 
     var applianceNames: [String] { (1...layout.memberCount).map(Self.applianceName) }
     static func applianceName(_ number: Int) -> String { "appliance-\(number)" }
@@ -167,10 +169,12 @@ actor Supervisor {
             log.info("\(name) runs already, process \(process): its memory is kept")
             appliances[name] = running
         } else {
-            let child = try ChildProcess(starting: [
-                "appliance", "run", "--name", name, "--memory", "\(plan.memory.bytes)", "--listen",
-                "unix:\(path)",
-            ])
+            let child = try ChildProcess(
+                starting: [
+                    "appliance", "run", "--name", name, "--memory", "\(plan.memory.bytes)",
+                    "--listen",
+                    "unix:\(path)",
+                ] + plan.logging)
             appliances[name] = child
             try await waitUntilReady(name, child) { Self.listener(at: path) != nil }
         }
@@ -214,6 +218,7 @@ actor Supervisor {
         ]
         for address in plan.nbd { arguments += ["--nbd", address] }
         if plan.populate { arguments.append("--populate") }
+        arguments += plan.logging
         watchClient(try ChildProcess(starting: arguments))
     }
 
