@@ -42,13 +42,28 @@ extension ApplianceCommand {
         }
 
         func run() async throws {
+            let service = ServiceReport(manager: ServiceManager())
             let log = logging.logger(name)
-            let server = try ApplianceServer(name: name, capacity: memory, path: try path())
-            SignalWatch.start { count in
-                if count > 1 { Glibc.exit(1) }
-                server.stop()
+            let path = try path()
+            let server = try ApplianceServer(name: name, capacity: memory, path: path)
+            // What it answers to itself it would answer to others.
+            let prove: @Sendable () async throws -> ApplianceDescription = {
+                try ApplianceConnection(path: path).describe()
             }
+            let status: @Sendable () async -> String? = {
+                (try? await prove()).map { "lending \($0.allocated) of \($0.capacity)" }
+            }
+            SignalWatch.start(
+                hungUp: {
+                    service.reload(status: status) { log.info("SIGHUP: nothing to reread") }
+                },
+                received: { count in
+                    if count > 1 { Glibc.exit(1) }
+                    service.manager?.stopping()
+                    server.stop()
+                })
             log.info("lending \(memory) at \(listen), incarnation \(server.incarnation)")
+            service.begin(status: status) { _ = try await prove() }
             server.run()
         }
     }

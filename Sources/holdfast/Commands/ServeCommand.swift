@@ -45,6 +45,7 @@ struct ServeCommand: AsyncParsableCommand {
     static let supersededStatus: Int32 = 75
 
     func run() async throws {
+        let service = ServiceReport(manager: ServiceManager())
         let log = logging.logger("client-device")
         let path = try Self.prepare(directory.directory)
         Self.raiseDescriptorLimit()
@@ -61,16 +62,22 @@ struct ServeCommand: AsyncParsableCommand {
         let device = try ClientDevice(configuration, log: log)
         device.startThread()
         let (stops, continuation) = AsyncStream.makeStream(of: Int.self)
-        SignalWatch.start { count in continuation.yield(count) }
+        let status: @Sendable () async -> String? = {
+            (try? await device.volumes()).map(ServiceReport.line)
+        }
+        SignalWatch.start(
+            hungUp: { service.reload(status: status) { log.info("SIGHUP: nothing to reread") } },
+            received: { count in continuation.yield(count) })
         try await device.start()
         for address in taken { Task { await device.listen(whenFree: address) } }
         let control = Task {
             try await ControlServer(
                 device: device, directory: path, isSucceeding: succession.zombie != nil, logger: log
-            ).run()
+            ).run { service.begin(status: status) { await device.ping() } }
         }
         for await count in stops {
             if count > 1 { Glibc.exit(1) }
+            service.manager?.stopping()
             Task {
                 await device.stop()
                 control.cancel()

@@ -54,6 +54,7 @@ struct UpCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
+        let service = ServiceReport(manager: ServiceManager())
         let log = logging.logger("supervisor")
         let path = try ServeCommand.prepare(directory.directory)
         let region = RegionLayout.regionSize(forDataOf: size)
@@ -64,13 +65,20 @@ struct UpCommand: AsyncParsableCommand {
                 evictAfter: eviction.evictAfter, logging: logging.arguments),
             log: log)
         let (stops, continuation) = AsyncStream.makeStream(of: Int.self)
-        SignalWatch.start { count in continuation.yield(count) }
+        let control = ControlClient(directory: path)
+        let status: @Sendable () async -> String? = {
+            (try? await control.volumes()).map(ServiceReport.line)
+        }
+        SignalWatch.start(
+            hungUp: { service.reload(status: status) { log.info("SIGHUP: nothing to reread") } },
+            received: { count in continuation.yield(count) })
         let stopping = Task {
             for await count in stops {
                 if count > 1 {
                     await supervisor.kill()
                     Glibc.exit(1)
                 }
+                service.manager?.stopping()
                 Task {
                     await supervisor.stop()
                     Glibc.exit(0)
@@ -79,6 +87,7 @@ struct UpCommand: AsyncParsableCommand {
         }
         do {
             try Terminal.writeLine(Self.welcome(try await supervisor.start(), path))
+            service.begin(status: status) { try await control.ping() }
         } catch {
             await supervisor.stop()
             throw error
