@@ -10,6 +10,7 @@ package enum Requirement: Sendable {
     case root
     case fuse
     case loopDevices
+    case networkLab
 
     package var isMet: Bool {
         switch self {
@@ -17,6 +18,7 @@ package enum Requirement: Sendable {
         case .root: geteuid() == 0
         case .fuse: access("/dev/fuse", R_OK | W_OK) == 0
         case .loopDevices: access("/dev/loop-control", R_OK | W_OK) == 0
+        case .networkLab: Self.networkLabObstacle == nil
         }
     }
 
@@ -26,8 +28,22 @@ package enum Requirement: Sendable {
         case .root: "this needs root"
         case .fuse: "/dev/fuse cannot be opened"
         case .loopDevices: "/dev/loop-control cannot be opened"
+        case .networkLab: Self.networkLabObstacle ?? "hosts in network namespaces can be made"
         }
     }
+
+    /// Why no hosts in network namespaces can be made here; nil when they can.
+    package static let networkLabObstacle: String? = {
+        for tool in ["ip", "nsenter", "unshare"] where find(tool) == nil {
+            return "\(tool) is not installed"
+        }
+        guard geteuid() == 0 else { return "network namespaces need root" }
+        guard access("/dev/net/tun", R_OK | W_OK) == 0 else { return "there is no /dev/net/tun" }
+        guard (try? ToolRun(["unshare", "--net", "true"]))?.succeeded == true else {
+            return "this kernel, or its owner, allows no network namespaces"
+        }
+        return nil
+    }()
 
     private static func find(_ name: String) -> String? {
         let path = ProcessInfo.processInfo.environment["PATH"] ?? ""
