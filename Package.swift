@@ -34,6 +34,7 @@ let package = Package(
         .executable(name: "holdfast", targets: ["holdfast"]),
         // A product, as it runs for hours on machines of its own (and its name is lower case).
         .executable(name: "simulate", targets: ["Simulate"]),
+        .executable(name: "chaos", targets: ["ChaosRunner"]),
     ],
     dependencies: [
         // The command line: parsing, help, completions.
@@ -136,12 +137,24 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["Clibnbd"], path: "Tests/Support",
             swiftSettings: tooling),
+        // Storms over real processes. It shares the tests' harness, and their tests look inside it.
+        .executableTarget(
+            name: "ChaosRunner",
+            dependencies: [
+                "TestSupport", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], path: "Tools/Chaos",
+            swiftSettings: tooling + [.unsafeFlags(["-enable-testing"])]),
         .testTarget(name: "SupportTests", dependencies: ["TestSupport"], swiftSettings: tooling),
         .testTarget(
             name: "InteropTests", dependencies: ["TestSupport", "holdfast"], path: "Tests/Interop",
             swiftSettings: tooling),
         .testTarget(
-            name: "ChaosTests", dependencies: ["TestSupport", "holdfast"], path: "Tests/Chaos",
+            name: "ChaosTests",
+            dependencies: [
+                "ChaosRunner", "TestSupport", "holdfast",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            path: "Tests/Chaos",
             swiftSettings: tooling),
         .testTarget(
             name: "RemoteMemoryTests", dependencies: ["RemoteMemory"], swiftSettings: tooling),

@@ -15,6 +15,11 @@ package enum SimulateBinary {
     package static let path = builtProgram("simulate")
 }
 
+/// The program that plays storms.
+package enum ChaosBinary {
+    package static let path = builtProgram("chaos")
+}
+
 /// A program that the package built beside the tests.
 private func builtProgram(_ name: String) -> String {
     let tests = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
