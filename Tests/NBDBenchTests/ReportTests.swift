@@ -1,3 +1,4 @@
+import RemoteMemory
 import Testing
 
 @testable import NBDBench
@@ -62,8 +63,24 @@ struct ReportTests {
 
     @Test("every standard cell has a target")
     func targets() {
-        for workload in Workload.standard { #expect(Target.of(workload) != nil) }
-        #expect(Target.of(.filling) == nil)
+        for workload in Workload.standard {
+            #expect(TargetSet.sharedMemory.target(of: workload, beside: .single) != nil)
+        }
+        for set in [TargetSet.sharedMemory, .tcp] {
+            for peer in [PeerKind.single, .quorum] {
+                #expect(set.target(of: .filling, beside: peer) == nil)
+            }
+        }
+    }
+
+    @Test("by TCP there are targets beside each peer")
+    func networkTargets() {
+        let write = Workload(operation: .write, block: .kibibytes(4), depth: 32)
+        #expect(TargetSet.tcp.target(of: write, beside: .single)?.bound == 1)
+        #expect(TargetSet.tcp.target(of: write, beside: .quorum)?.bound == 15)
+        let single = Workload(operation: .write, block: .kibibytes(4), depth: 1)
+        #expect(TargetSet.tcp.target(of: single, beside: .quorum)?.quantity == .medianLatency)
+        #expect(TargetSet.tcp.target(of: single, beside: .single) == nil)
     }
 
     @Test(

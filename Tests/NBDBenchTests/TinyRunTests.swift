@@ -35,7 +35,7 @@ struct TinyRunTests {
         defer { second.stop() }
         try body(
             Match(
-                subject: first, peer: second,
+                subject: first, peers: [second],
                 cells: Workload.standard.map { Match.CellPlan(workload: $0, usesFio: false) },
                 rounds: 2, tiny: true, seconds: 1, hasTargets: true, directory: directory))
     }
@@ -70,9 +70,44 @@ struct TinyRunTests {
     func cleanUp() throws {
         var servers: [ProcessIdentity] = []
         try withServers(of: "memory", verifies: false) { match in
-            servers = match.subject.processes.members + match.peer.processes.members
+            servers = match.subject.processes.members + match.peers[0].processes.members
             #expect(servers.count == 2)
         }
+        let survivors = servers.filter(\.isAlive)
+        #expect(survivors.isEmpty)
+    }
+
+    @Test(
+        "measures QEMU's quorum driver, too, by process",
+        .enabled(if: isInstalled("qemu-nbd"), "apt-get install qemu-utils"))
+    func quorum() throws {
+        let directory = "/tmp/holdfast-bench-test.\(getpid()).quorum"
+        try FileManager.default.createDirectory(
+            atPath: directory, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        let setting = Contestant.Setting(
+            directory: directory, placement: .free, verifies: true)
+        let quorum = try Contestant.quorum(size: Self.volume, in: setting)
+        let servers = quorum.processes.members
+        defer { quorum.stop() }
+        let memory = try Contestant.command(
+            "nbdkit -f -U {socket} memory {size}", label: "memory", export: "",
+            size: Self.volume, in: setting)
+        defer { memory.stop() }
+        let match = Match(
+            subject: memory, peers: [memory, quorum],
+            cells: Workload.standard.prefix(2).map {
+                Match.CellPlan(workload: $0, usesFio: false)
+            },
+            rounds: 2, tiny: true, seconds: 1, hasTargets: true, targets: .tcp,
+            directory: directory)
+        let cells = try match.play()
+        #expect(cells.map(\.peer.label) == ["memory", "quorum", "memory", "quorum"])
+        #expect(cells.map { $0.target?.bound } == [1.5, nil, 1, 15])
+        let names = cells[1].peer.processes.map(\.process)
+        #expect(Set(names) == ["qemu-nbd", "nbdkit 1", "nbdkit 2", "nbdkit 3"])
+        quorum.stop()
+        #expect(servers.count == 4)
         let survivors = servers.filter(\.isAlive)
         #expect(survivors.isEmpty)
     }

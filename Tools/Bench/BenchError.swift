@@ -37,6 +37,8 @@ extension BenchError: CustomStringConvertible {
             switch name {
             case "nbdkit", "fio":
                 "\(name) is not installed; run: apt-get install nbdkit fio"
+            case "qemu-nbd": "qemu-nbd is not installed; run: apt-get install qemu-utils"
+            case "perf": "perf is not installed; run: apt-get install linux-perf"
             default:
                 "\(name) cannot be found; give its path, or let Tools/bench build it"
             }

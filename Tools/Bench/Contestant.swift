@@ -5,37 +5,46 @@ import RemoteMemory
 
 final class Contestant {
     /// How long a server may take to accept connections, in seconds.
-    private static let startingPatience = 60
+    static let startingPatience = 60
 
     let label: String
+    /// What it is when it is a peer.
+    let kind: PeerKind
     let address: ExportAddress
     /// The part of the volume that is filled and measured, in bytes.
     let volumeBytes: UInt64
     let ledger: ContentLedger?
     private let process: ServerProcess?
+    /// Processes behind that one, ended after it.
+    private let helpers: [ServerProcess]
     private let roots: [pid_t]
 
     /// Connects once to learn the volume's size, and whose socket it is.
     private init(
         label: String, address: ExportAddress, process: ServerProcess?, otherRoots: [pid_t],
-        verifies: Bool
+        verifies: Bool, helpers: [ServerProcess] = []
     ) throws(BenchError) {
         let connection = try NBDConnection.open(address)
         let granule = Workload.filling.block.bytes
         volumeBytes = connection.exportBytes / granule * granule
         guard volumeBytes > 0 else { throw .volumeTooSmall(bytes: connection.exportBytes) }
         let root = process?.pid ?? connection.serverProcess
-        roots = (root.map { [$0] } ?? []) + otherRoots
+        roots = (root.map { [$0] } ?? []) + otherRoots + helpers.map(\.pid)
         ledger = verifies ? ContentLedger(volumeBytes: volumeBytes) : nil
         self.label = label
         self.address = address
         self.process = process
+        self.helpers = helpers
+        kind = helpers.isEmpty ? .single : .quorum
     }
 
     /// The processes of the server, as they are now.
     var processes: ProcessTree { ProcessTree(roots: roots) }
 
-    func stop() { process?.stop() }
+    func stop() {
+        process?.stop()
+        for helper in helpers { helper.stop() }
+    }
 
     /// Does `work`; an error then says which server was under load, or that it ended.
     func underLoad<Result>(
@@ -95,7 +104,8 @@ extension Contestant {
 
     /// Starts `command` with `{socket}` and `{size}` replaced, and waits until it listens.
     static func command(
-        _ command: String, label: String, export: String, size: ByteCount, in setting: Setting
+        _ command: String, label: String, export: String, size: ByteCount, in setting: Setting,
+        helpers: [ServerProcess] = []
     ) throws(BenchError) -> Contestant {
         let address = ExportAddress(
             socketPath: "\(setting.directory)/\(label).sock", exportName: export)
@@ -114,7 +124,7 @@ extension Contestant {
                 do throws(BenchError) {
                     return try Contestant(
                         label: label, address: address, process: process, otherRoots: [],
-                        verifies: setting.verifies)
+                        verifies: setting.verifies, helpers: helpers)
                 } catch {
                     guard case .system(call: "connect", _, _) = error else { throw error }
                     return nil

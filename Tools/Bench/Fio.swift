@@ -9,7 +9,8 @@ extension Contestant {
     ///
     /// fio's own processor time stands in for the generator's. The server's includes fio's start.
     func measureWithFio(
-        _ workload: Workload, seconds: Int, seed: UInt64, directory: String, bystander: Contestant
+        _ workload: Workload, seconds: Int, seed: UInt64, directory: String,
+        bystanders: [Contestant]
     ) throws(BenchError) -> Sample {
         let pattern = workload.operation == .read ? "randread" : "randwrite"
         let arguments = [
@@ -19,7 +20,7 @@ extension Contestant {
             "--thread", "--output-format=json",
         ]
         let server = processes
-        let idle = bystander.processes
+        let idle = Contestant.processes(of: bystanders)
         let before = ClockReading(server: server, bystander: idle)
         let process = try ServerProcess(arguments, label: "fio", directory: directory)
         defer { if process.isRunning { process.stop() } }

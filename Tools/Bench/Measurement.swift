@@ -16,6 +16,8 @@ struct Sample: Encodable, Sendable {
     let generatorMicroseconds: Double
     /// Cores that the *other* server used meanwhile: it should idle.
     let bystanderCores: Double
+    /// The server's time by process.
+    var processes: [ProcessShare] = []
 
     var iops: Double { Double(requests) / seconds }
     var megabytesPerSecond: Double { iops * Double(blockBytes) / 1e6 }
@@ -34,11 +36,13 @@ struct Plan {
 struct ClockReading {
     let time: UInt64
     let server: UInt64
+    let serverMembers: [UInt64]
     let bystander: UInt64
     let generator: UInt64
 
     init(server: ProcessTree, bystander: ProcessTree) {
-        self.server = server.processorNanoseconds()
+        serverMembers = server.memberNanoseconds()
+        self.server = serverMembers.reduce(0, +)
         self.bystander = bystander.processorNanoseconds()
         generator = ownProcessorNanoseconds()
         time = monotonicNanoseconds()
@@ -59,9 +63,14 @@ extension Contestant {
         try generator.drain()
     }
 
-    /// Measures `workload` while `bystander` is left alone.
+    /// The processes of all of `contestants` as one.
+    static func processes(of contestants: [Contestant]) -> ProcessTree {
+        ProcessTree(members: contestants.flatMap { $0.processes.members })
+    }
+
+    /// Measures `workload` while `bystanders` are left alone.
     func measure(
-        _ workload: Workload, plan: Plan, seed: UInt64, bystander: Contestant
+        _ workload: Workload, plan: Plan, seed: UInt64, bystanders: [Contestant]
     ) throws(BenchError) -> Sample {
         let connection = try NBDConnection.open(address)
         let offsets = try OffsetStream(workload: workload, volumeBytes: volumeBytes, seed: seed)
@@ -70,13 +79,15 @@ extension Contestant {
         try generator.run(until: plan.warmUp)
         // Taken now: threads and processes that serve this connection exist by the time it is warm.
         let server = processes
-        let idle = bystander.processes
+        let titles = server.titles
+        let idle = Contestant.processes(of: bystanders)
         let before = ClockReading(server: server, bystander: idle)
         try generator.run(until: plan.measured)
         let after = ClockReading(server: server, bystander: idle)
         let requests = generator.replies
         func perRequest(_ clock: KeyPath<ClockReading, UInt64>) -> Double {
-            Double(after[keyPath: clock] - before[keyPath: clock]) / Double(requests) / 1000
+            (Double(after[keyPath: clock]) - Double(before[keyPath: clock])) / Double(requests)
+                / 1000
         }
         func microseconds(_ quantile: Double) -> Double {
             Double(generator.latencies.quantile(quantile)) / 1000
@@ -88,7 +99,16 @@ extension Contestant {
             p99Microseconds: microseconds(0.99), p999Microseconds: microseconds(0.999),
             serverMicroseconds: perRequest(\.server),
             generatorMicroseconds: perRequest(\.generator),
-            bystanderCores: Double(after.bystander - before.bystander) / elapsed)
+            bystanderCores: Double(after.bystander - before.bystander) / elapsed,
+            processes: titles.indices.map { index in
+                // (A process that ended meanwhile has no clock any more.)
+                let used =
+                    max(before.serverMembers[index], after.serverMembers[index])
+                    - before.serverMembers[index]
+                return ProcessShare(
+                    process: titles[index],
+                    microseconds: Double(used) / Double(requests) / 1000)
+            })
         try generator.drain()
         return sample
     }

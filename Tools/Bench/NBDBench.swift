@@ -1,8 +1,8 @@
-// Holdfast beside a peer, by turns, in one run on one machine: only the ratio of two figures taken
+// Holdfast beside its peers, by turns, in one run on one machine: only the ratio of two figures taken
 // seconds apart on the same machine means something on another machine, or tomorrow.
 //
-// Both servers run throughout, with equally large and completely written volumes. Every cell of
-// every round measures one and then the other; the order changes from round to round.
+// All servers run throughout, with equally large and completely written volumes. Every cell of
+// every round measures one after the other; the order changes from round to round.
 
 import ArgumentParser
 import FoundationEssentials
@@ -43,6 +43,10 @@ struct NBDBench: ParsableCommand {
     var peer: String = "nbdkit -f -U {socket} memory {size}"
     @Option(help: "The peer's export name.")
     var peerExport: String = ""
+    @Flag(help: "Measure QEMU's quorum driver over three memory servers, too.")
+    var quorum = false
+    @Flag(help: "Afterwards count system calls per request and process (by perf; needs root).")
+    var syscalls = false
     @Flag(help: "Measure the peer against itself: the ratios show the noise.")
     var selfCheck = false
 
@@ -91,6 +95,9 @@ struct NBDBench: ParsableCommand {
         guard !(fio && verify) else {
             throw ValidationError("--verify cannot know what fio writes; leave out --fio.")
         }
+        guard !(selfCheck && quorum) else {
+            throw ValidationError("--self-check measures one peer; leave out --quorum.")
+        }
     }
 
     func run() throws {
@@ -100,6 +107,7 @@ struct NBDBench: ParsableCommand {
         }
         let directory = try makeTemporaryDirectory()
         defer { try? FileManager.default.removeItem(atPath: directory) }
+        if syscalls { try SystemCalls.require(directory: directory) }
         try placement.placeClient(directory: directory)
         let setting = Contestant.Setting(
             directory: directory, placement: placement, verifies: verify)
@@ -110,13 +118,21 @@ struct NBDBench: ParsableCommand {
             label: selfCheck ? "\(peerName)-2" : peerName,
             size: ByteCount(subject.volumeBytes), in: setting)
         defer { opponent.stop() }
+        let quorum =
+            quorum
+            ? try Contestant.quorum(size: ByteCount(subject.volumeBytes), in: setting) : nil
+        defer { quorum?.stop() }
         let match = Match(
-            subject: subject, peer: opponent, cells: cells, rounds: roundCount, tiny: tiny,
-            seconds: seconds, hasTargets: !selfCheck, directory: directory)
+            subject: subject, peers: [opponent] + [quorum].compactMap { $0 }, cells: cells,
+            rounds: roundCount, tiny: tiny, seconds: seconds, hasTargets: !selfCheck,
+            targets: transport == "tcp" ? .tcp : .sharedMemory, directory: directory)
+        let machine = Machine.description
         let report = Report(
-            machine: Machine.description, placement: placement, isTiny: tiny,
-            subject: subjectDescription, peer: peer, volumeBytes: subject.volumeBytes,
-            rounds: roundCount, cells: try match.play())
+            machine: machine, placement: placement, isTiny: tiny,
+            subject: subjectDescription,
+            peers: [peer] + (quorum == nil ? [] : ["QEMU's quorum of three"]),
+            volumeBytes: subject.volumeBytes, rounds: roundCount, cells: try match.play(),
+            systemCalls: syscalls ? try match.countSystemCalls() : nil)
         try show(report)
         if check, !report.cells(that: .missed).isEmpty { throw ExitCode.failure }
     }

@@ -35,6 +35,8 @@ struct ProcessIdentity: Hashable, Sendable {
 struct ProcessTree: Sendable {
     let members: [ProcessIdentity]
 
+    init(members: [ProcessIdentity]) { self.members = members }
+
     /// Those of `roots` that live now, and their living descendants.
     init(roots: [pid_t]) {
         let all = Self.everyProcess()

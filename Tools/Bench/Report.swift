@@ -30,7 +30,20 @@ struct Side: Encodable, Sendable {
 
     private enum CodingKeys: String, CodingKey {
         case label, rounds, iops, megabytesPerSecond, p50Microseconds, p99Microseconds
-        case p999Microseconds, serverMicroseconds, generatorMicroseconds
+        case p999Microseconds, serverMicroseconds, generatorMicroseconds, processes
+    }
+
+    /// The server's time by process: medians over the rounds that had the process.
+    var processes: [ProcessShare] {
+        var names: [String] = []
+        for share in rounds.flatMap(\.processes) where !names.contains(share.process) {
+            names.append(share.process)
+        }
+        return names.map { name in
+            let values = rounds.flatMap(\.processes).filter { $0.process == name }
+            return ProcessShare(
+                process: name, microseconds: Spread(values.map(\.microseconds)).median)
+        }
     }
 
     func encode(to encoder: any Encoder) throws {
@@ -43,6 +56,7 @@ struct Side: Encodable, Sendable {
         try values.encode(spread(\.p999Microseconds), forKey: .p999Microseconds)
         try values.encode(spread(\.serverMicroseconds), forKey: .serverMicroseconds)
         try values.encode(spread(\.generatorMicroseconds), forKey: .generatorMicroseconds)
+        try values.encode(processes, forKey: .processes)
         try values.encode(rounds, forKey: .rounds)
     }
 }
@@ -130,10 +144,13 @@ struct Report: Encodable, Sendable {
     let placement: Placement
     let isTiny: Bool
     let subject: String
-    let peer: String
+    let peers: [String]
     let volumeBytes: UInt64
     let rounds: Int
+    /// Each workload beside each peer.
     let cells: [Cell]
+    /// Nil when they were not counted.
+    var systemCalls: [SystemCallCell]?
 
     func cells(that verdict: Cell.Verdict) -> [Cell] { cells.filter { $0.verdict == verdict } }
 }

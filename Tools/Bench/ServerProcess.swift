@@ -112,6 +112,11 @@ final class ServerProcess {
         throw failure("took more than \(seconds) s for \(what)")
     }
 
+    /// Sends SIGINT, by which some programs are told that they have seen enough.
+    func interrupt() {
+        if isRunning { kill(pid, SIGINT) }
+    }
+
     /// Waits for the end of a program that ends by itself; true when it succeeded.
     func waitForEnd() throws(BenchError) -> Bool {
         while isRunning { try Interruption.sleep(milliseconds: Self.pollMilliseconds) }

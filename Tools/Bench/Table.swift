@@ -42,11 +42,12 @@ extension Report {
         let volume = ByteCount(volumeBytes)
         let head = [
             machine,
-            "\(subject)  beside  \(peer)",
+            "\(subject)  beside  \(peers.joined(separator: "  and  "))",
             "volume \(volume), \(rounds) round\(rounds == 1 ? "" : "s") by turns; "
                 + "medians, with (least–most) of the rounds; placement \(placement)",
         ]
-        var sections = [head.joined(separator: "\n"), figures.text, ratios.text]
+        var sections = [head.joined(separator: "\n"), figures.text, shares.text, ratios.text]
+        if let systemCalls { sections.append(Self.table(of: systemCalls).text) }
         if !remarks.isEmpty { sections.append(remarks.joined(separator: "\n")) }
         return sections.joined(separator: "\n\n")
     }
@@ -60,9 +61,42 @@ extension Report {
                     "server CPU µs", "client CPU µs", "client cores",
                 ]
             ])
-        for cell in cells {
-            for side in [cell.subject, cell.peer] {
-                table.rows.append(Self.row(of: side, in: cell))
+        for (cell, side) in sides { table.rows.append(Self.row(of: side, in: cell)) }
+        return table
+    }
+
+    /// Every server's rounds of every workload, once: the subject's come with each peer.
+    private var sides: [(cell: Cell, side: Side)] {
+        cells.enumerated().flatMap { index, cell in
+            let isFirst = !cells[..<index].contains { $0.name == cell.name }
+            return (isFirst ? [(cell, cell.subject)] : []) + [(cell, cell.peer)]
+        }
+    }
+
+    private var shares: Table {
+        var table = Table(
+            leadingColumns: 3, rows: [["cell", "server", "process", "CPU µs per request"]])
+        for (cell, side) in sides {
+            for share in side.processes {
+                table.rows.append(
+                    [cell.name, side.label, share.process, decimal(share.microseconds, 2)])
+            }
+        }
+        return table
+    }
+
+    private static func table(of counted: [SystemCallCell]) -> Table {
+        var table = Table(
+            leadingColumns: 5,
+            rows: [["cell", "server", "process", "system calls per request", "of them"]])
+        for cell in counted {
+            for count in cell.processes {
+                let named = count.calls.filter { $0.perRequest >= SystemCalls.shownShare }
+                    .map { "\($0.name) \(decimal($0.perRequest, 2))" }
+                table.rows.append([
+                    cell.cell, cell.server, count.process, decimal(count.perRequest, 2),
+                    named.joined(separator: ", "),
+                ])
             }
         }
         return table
@@ -85,10 +119,12 @@ extension Report {
 
     private var ratios: Table {
         var table = Table(
-            leadingColumns: 1,
-            rows: [["ratio", "throughput", "", "p50", "", "server CPU", "", "target", ""]])
+            leadingColumns: 2,
+            rows: [
+                ["ratio", "beside", "throughput", "", "p50", "", "server CPU", "", "target", ""]
+            ])
         for cell in cells {
-            var row = [cell.name]
+            var row = [cell.name, cell.peer.label]
             for spread in [
                 cell.ratio(\.iops), cell.ratio(\.p50Microseconds),
                 cell.ratio(\.serverMicroseconds),
@@ -126,8 +162,9 @@ extension Report {
             for (idle, busy) in [(cell.peer, cell.subject), (cell.subject, cell.peer)]
             where busy.median(\.bystanderCores) > Cell.bystanderLimitCores {
                 lines.append(
-                    "\(cell.name): \(idle.label) used \(decimal(busy.median(\.bystanderCores), 2)) "
-                        + "cores although nobody used it; this disturbed \(busy.label).")
+                    "\(cell.name): what else ran, such as \(idle.label), used "
+                        + "\(decimal(busy.median(\.bystanderCores), 2)) cores although nobody "
+                        + "used it; this disturbed \(busy.label).")
             }
         }
         for cell in cells {

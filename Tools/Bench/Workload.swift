@@ -1,4 +1,4 @@
-// What is asked of a server, and what Holdfast is to reach beside the peer (design.md §6).
+// What is asked of a server, and what Holdfast is to reach beside its peers.
 
 import RemoteMemory
 
@@ -67,11 +67,46 @@ struct Target: Sendable, Equatable {
         case .medianLatency: ratio <= bound
         }
     }
+}
 
-    /// The target of `workload`; nil when there is none.
-    static func of(_ workload: Workload) -> Target? {
+/// Who is measured beside Holdfast.
+enum PeerKind: Sendable {
+    /// One copy in one process, such as nbdkit's memory plugin.
+    case single
+    /// Three copies behind QEMU's quorum driver.
+    case quorum
+}
+
+/// What is to be reached, by how appliances are reached.
+enum TargetSet: Sendable {
+    case sharedMemory, tcp
+
+    /// The target of `workload` beside a peer; nil when there is none.
+    func target(of workload: Workload, beside peer: PeerKind) -> Target? {
         guard workload.order == .random else { return nil }
-        return switch (workload.operation, workload.block.bytes >> 10, workload.depth) {
+        let cell = (workload.operation, workload.block.bytes >> 10, workload.depth)
+        return switch (self, peer) {
+        case (.sharedMemory, .single): Self.sharedMemoryTarget(cell)
+        case (.sharedMemory, .quorum): nil
+        case (.tcp, .single):
+            switch cell {
+            case (.write, 4, 32): Target(quantity: .throughput, bound: 1)
+            case (.read, 4, 32): Target(quantity: .throughput, bound: 1.5)
+            default: nil
+            }
+        case (.tcp, .quorum):
+            switch cell {
+            case (.write, 4, 32): Target(quantity: .throughput, bound: 15)
+            case (.write, 4, 1): Target(quantity: .medianLatency, bound: 0.5)
+            default: nil
+            }
+        }
+    }
+
+    private static func sharedMemoryTarget(
+        _ cell: (operation: Workload.Operation, kibibytes: UInt64, depth: Int)
+    ) -> Target? {
+        switch cell {
         case (.read, 4, 32): Target(quantity: .throughput, bound: 4)
         case (.write, 4, 32): Target(quantity: .throughput, bound: 2)
         case (.read, 128, 8): Target(quantity: .throughput, bound: 1.5)
