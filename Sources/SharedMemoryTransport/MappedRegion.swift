@@ -38,8 +38,12 @@ public final class MappedRegion: Sendable {
     private let mapped: Int
 
     /// Maps a region that holds `dataSize` of data, and takes the descriptor over.
+    ///
+    /// Memory that is kept in a directory cannot be sealed (`isSealed` false): that nobody truncates it
+    /// is left to the directory's permissions.
     public init(
-        descriptor: Int32, dataSize: ByteCount, isHuge: Bool, isWritable: Bool
+        descriptor: Int32, dataSize: ByteCount, isHuge: Bool, isWritable: Bool,
+        isSealed: Bool = true
     ) throws(SharedMemoryError) {
         let size = RegionLayout.regionSize(forDataOf: dataSize)
         var status = stat()
@@ -52,7 +56,7 @@ public final class MappedRegion: Sendable {
             close(descriptor)
             throw .tooShort(found: ByteCount(UInt64(status.st_size)), needed: size)
         }
-        guard clinux_get_seals(descriptor) & F_SEAL_SHRINK != 0 else {
+        guard !isSealed || clinux_get_seals(descriptor) & F_SEAL_SHRINK != 0 else {
             close(descriptor)
             throw .notSealed
         }

@@ -47,7 +47,7 @@ extension RegionView {
     }
 
     /// How far the start of `range` goes on being allocated, or not, within one span of blocks.
-    private func firstRun(of range: ByteRange) -> (count: ByteCount, isAllocated: Bool) {
+    public func firstRun(of range: ByteRange) -> (count: ByteCount, isAllocated: Bool) {
         let first = range.start.bytes / Self.pageSize
         let mask = allocatedBlocks(inSpan: Int(first / 64)) >> (first % 64)
         let isAllocated = mask & 1 != 0

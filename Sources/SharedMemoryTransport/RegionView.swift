@@ -16,7 +16,7 @@ public struct RegionView: @unchecked Sendable, BitwiseCopyable {
     public let dataSize: ByteCount
     public let descriptor: Int32
     /// Backed by the huge page pool: freed memory would go back to a pool that others drain.
-    let isHuge: Bool
+    public let isHuge: Bool
 
     /// Copies of at least this many bytes bypass the cache: the copies of a write are not read soon,
     /// and three of them would push everything else out. (Measured at 4 KiB: a tenth more writes.)
@@ -112,6 +112,19 @@ extension RegionView {
     /// The same by way of the redo area: for the last copy of a set.
     public func writeGuarded(slot: UInt8, _ intent: Intent, from payload: UnsafeRawPointer) {
         unsafe writeGuarded(slot: slot, intent, from: PayloadBytes(payload))
+    }
+
+    /// Stores the bytes at `payload` at `range` of the data.
+    @inline(__always)
+    public func storeData(_ payload: UnsafeRawPointer, at range: ByteRange) {
+        unsafe storeData(PayloadBytes(payload), skipping: .zero, at: range)
+    }
+
+    /// Stores `count` bytes at a place that lies, with all of them, before the data.
+    public func storeBeforeData(_ payload: UnsafeRawPointer, at place: ByteOffset, count: Int) {
+        precondition(
+            place + ByteCount(UInt64(count)) <= RegionLayout.dataStart, "it ends before the data")
+        unsafe Self.store(payload, at: base + Int(place.bytes), count: count)
     }
 
     /// Stores a piece in the redo area and then the record that makes it count.

@@ -28,6 +28,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <sys/un.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -117,6 +118,16 @@ static inline int clinux_set_blocking(int fd) {
 }
 static inline int clinux_open(const char *_Nonnull path, int flags, mode_t mode) {
     return open(path, flags, mode);
+}
+/// What kind of file system a descriptor's file is on, as `statfs` numbers them; 0 when unknown.
+static inline uint64_t clinux_filesystem_kind(int fd) {
+    struct statfs s;
+    return fstatfs(fd, &s) == 0 ? (uint64_t)(uint32_t)s.f_type : 0;
+}
+/// How large that file system may grow, in bytes; 0 when nothing bounds it.
+static inline uint64_t clinux_filesystem_size(int fd) {
+    struct statfs s;
+    return fstatfs(fd, &s) == 0 ? (uint64_t)s.f_blocks * (uint64_t)s.f_bsize : 0;
 }
 static inline char *_Nullable *_Nonnull clinux_environment(void) { return environ; }
 static inline int clinux_wait_status_signal(int status) {

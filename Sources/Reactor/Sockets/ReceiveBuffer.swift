@@ -20,6 +20,8 @@ public struct ReceiveBuffer: ~Copyable {
     /// handled, and no connection keeps the others waiting.
     public static let largestReceive = 256 << 10
 
+    /// What this one goes back to after a larger request.
+    private let usual: Int
     @usableFromInline var base: UnsafeMutableRawPointer
     @usableFromInline var capacity: Int
     @usableFromInline var start = 0
@@ -27,9 +29,11 @@ public struct ReceiveBuffer: ~Copyable {
     /// How many payloads in here belong to requests that are not answered.
     @usableFromInline var held = 0
 
-    public init() {
-        capacity = Self.usualCapacity
-        unsafe base = Self.reserve(Self.usualCapacity)
+    /// An empty buffer; `usualCapacity` is a multiple of the page size, in bytes.
+    public init(usualCapacity: Int = Self.usualCapacity) {
+        usual = usualCapacity
+        capacity = usualCapacity
+        unsafe base = Self.reserve(usualCapacity)
     }
 
     deinit { unsafe munmap(base, capacity) }
@@ -64,8 +68,8 @@ public struct ReceiveBuffer: ~Copyable {
             if start == end {
                 start = 0
                 end = 0
-                if capacity > Self.usualCapacity, needed <= Self.usualCapacity {
-                    resize(Self.usualCapacity)
+                if capacity > usual, needed <= usual {
+                    resize(usual)
                 }
             } else if needed > capacity - start {
                 unsafe memmove(base, base + start, end - start)
