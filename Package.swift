@@ -71,7 +71,8 @@ let package = Package(
         .target(
             name: "Appliance",
             dependencies: [
-                "CLinux", "Reactor", "RemoteMemory", "SharedMemoryTransport", "TCPTransport",
+                "COpenSSL", "CLinux", "Reactor", "RemoteMemory", "SharedMemoryTransport",
+                "TCPTransport",
             ],
             swiftSettings: shipped + dataPath),
         .target(name: "Reactor", dependencies: ["CLinux", "COpenSSL"], swiftSettings: shipped),
@@ -169,7 +170,10 @@ let package = Package(
             swiftSettings: tooling + linux),
         .testTarget(
             name: "ApplianceTests",
-            dependencies: ["Appliance", "CLinux", "RemoteMemory", "SharedMemoryTransport"],
+            dependencies: [
+                "Appliance", "CLinux", "Reactor", "RemoteMemory", "SharedMemoryTransport",
+                "TCPTransport", "TestSupport", "holdfast",
+            ],
             swiftSettings: tooling + linux),
         .testTarget(
             name: "ReactorTests", dependencies: ["CLinux", "Reactor", "TestSupport"],

@@ -1,8 +1,29 @@
-// A client device's side of an appliance's control socket.
+// A client device's side of an appliance: asking for regions, and attaching to one from another host.
 
 import CLinux
 import Glibc
+public import Reactor
 public import RemoteMemory
+public import TCPTransport
+
+/// A region that was granted: its memory on the same host, a key elsewhere.
+public enum RegionGrant: Sendable {
+    /// The caller owns the descriptor.
+    case descriptor(Int32, RegionDescription)
+    case key(Identifier, RegionDescription)
+
+    /// The descriptor, which the caller owns.
+    ///
+    /// - Throws: `ApplianceConnectionError.unreadable` when the region is on another host.
+    public var memory: (descriptor: Int32, description: RegionDescription) {
+        get throws(ApplianceConnectionError) {
+            guard case .descriptor(let descriptor, let description) = self else {
+                throw .unreadable
+            }
+            return (descriptor, description)
+        }
+    }
+}
 
 /// A connection to one appliance; its end of file tells that the appliance died.
 ///
@@ -14,15 +35,23 @@ public final class ApplianceConnection {
     private static let slowestPopulation: UInt64 = 100 << 20
 
     private let socket: MessageSocket
+    private let address: Address
+    private let security: PeerSecurity
 
-    /// - Throws: `ApplianceConnectionError.unreachable` when nobody listens at `path`.
-    public init(path: String) throws(ApplianceConnectionError) {
-        socket = try MessageSocket.connect(to: path)
-        socket.limitWaiting(milliseconds: Self.patience)
+    /// - Throws: `ApplianceConnectionError.unreachable` when nobody listens at `address`.
+    public init(address: Address, security: PeerSecurity) throws(ApplianceConnectionError) {
+        self.address = address
+        self.security = security
+        socket = try MessageSocket(to: address, security: security, patience: Self.patience)
+    }
+
+    /// The same on this host.
+    public convenience init(path: String) throws(ApplianceConnectionError) {
+        try self.init(address: .unix(path: path), security: .local)
     }
 
     /// For watching: hangs up when the appliance is gone.
-    public var descriptor: Int32 { socket.descriptor }
+    public var descriptor: Int32 { socket.stream.descriptor }
 
     public func describe() throws(ApplianceConnectionError) -> ApplianceDescription {
         guard case .description(let description) = try ask(.describe).reply else {
@@ -36,8 +65,8 @@ public final class ApplianceConnection {
     public func describe(within milliseconds: Int) throws(ApplianceConnectionError)
         -> ApplianceDescription
     {
-        socket.limitWaiting(milliseconds: milliseconds)
-        defer { socket.limitWaiting(milliseconds: Self.patience) }
+        socket.patience = milliseconds
+        defer { socket.patience = Self.patience }
         return try describe()
     }
 
@@ -53,26 +82,68 @@ public final class ApplianceConnection {
         throws(ApplianceConnectionError)
     {
         if populate {
-            socket.limitWaiting(
-                milliseconds: Self.patience
-                    + Int(dataSize.bytes / Self.slowestPopulation) * 1000)
+            socket.patience =
+                Self.patience + Int(dataSize.bytes / Self.slowestPopulation) * 1000
         }
-        defer { socket.limitWaiting(milliseconds: Self.patience) }
+        defer { socket.patience = Self.patience }
         _ = try ask(.allocate(region: region, dataSize: dataSize, populate: populate))
     }
 
-    /// The region's memory, granted to `owner`; the caller owns the descriptor.
+    /// Access to a region for `owner`; whoever had it is fenced.
     public func open(_ region: RegionID, owner: OwnerID, epoch: Epoch)
-        throws(ApplianceConnectionError) -> (descriptor: Int32, RegionDescription)
+        throws(ApplianceConnectionError) -> RegionGrant
     {
-        try self.region(from: ask(.open(region: region, owner: owner, epoch: epoch)))
+        try grant(from: ask(.open(region: region, owner: owner, epoch: epoch)))
     }
 
-    /// The region's memory for reading; the caller owns the descriptor.
-    public func view(_ region: RegionID) throws(ApplianceConnectionError)
-        -> (descriptor: Int32, RegionDescription)
+    /// Access to a region for reading.
+    public func view(_ region: RegionID) throws(ApplianceConnectionError) -> RegionGrant {
+        try grant(from: ask(.view(region: region)))
+    }
+
+    /// Shuts out whoever has a region by a lower epoch.
+    public func fence(_ region: RegionID, epoch: Epoch) throws(ApplianceConnectionError) {
+        _ = try ask(.fence(region: region, epoch: epoch))
+    }
+
+    public func statistics() throws(ApplianceConnectionError) -> ApplianceStatistics {
+        guard case .statistics(let statistics) = try ask(.statistics).reply else {
+            throw .unreadable
+        }
+        return statistics
+    }
+
+    /// A connection of its own for client-side access to a region, attached by a key that was granted.
+    ///
+    /// The stream is non-blocking, and ready for requests. It may be called from any thread.
+    public func attach(_ region: RegionID, key: Identifier) throws(ApplianceConnectionError)
+        -> SocketStream
     {
-        try self.region(from: ask(.view(region: region)))
+        try Self.attach(to: address, security: security, region, key: key)
+    }
+
+    /// The same without a control connection.
+    public static func attach(
+        to address: Address, security: PeerSecurity, _ region: RegionID, key: Identifier
+    ) throws(ApplianceConnectionError) -> SocketStream {
+        let stream = try MessageSocket.dial(address, .access, security, within: patience)
+        let deadline = Deadline(milliseconds: patience)
+        let header = AccessRequestHeader(
+            bodySize: 32, operation: .attach, segmentCount: 0, tag: 0
+        ).words
+        let identifiers = [
+            header.0, header.1, region.value.high.littleEndian, region.value.low.littleEndian,
+            key.high.littleEndian, key.low.littleEndian,
+        ]
+        var bytes = unsafe identifiers.withUnsafeBytes { unsafe Array($0) }
+        try stream.sendAll(&bytes, by: deadline)
+        let answer = try stream.receive(AccessWire.headerSize, by: deadline)
+        let reply = unsafe AccessReplyHeader(answer.span.bytes)
+        guard let status = reply.status, reply.bodySize <= 8 else { throw .unreadable }
+        guard status == .done else { throw .notAttached(status) }
+        // (The size of the data, which whoever opened the region knows.)
+        _ = try stream.receive(Int(reply.bodySize), by: deadline)
+        return stream
     }
 
     public func free(_ region: RegionID) throws(ApplianceConnectionError) {
@@ -92,13 +163,19 @@ public final class ApplianceConnection {
         return observation
     }
 
-    private func region(
+    private func grant(
         from answer: (reply: ApplianceReply, passed: Int32)
-    ) throws(ApplianceConnectionError) -> (descriptor: Int32, RegionDescription) {
-        guard case .region(let description) = answer.reply, answer.passed >= 0 else {
+    ) throws(ApplianceConnectionError) -> RegionGrant {
+        switch answer.reply {
+        case .region(let description) where answer.passed >= 0:
+            return .descriptor(answer.passed, description)
+        case .granted(let description, let key):
+            if answer.passed >= 0 { close(answer.passed) }
+            return .key(key, description)
+        default:
+            if answer.passed >= 0 { close(answer.passed) }
             throw .unreadable
         }
-        return (answer.passed, description)
     }
 
     private func ask(_ request: ApplianceRequest) throws(ApplianceConnectionError)

@@ -1,7 +1,9 @@
 // The control side of an appliance: what a client device asks for before and after, never during, I/O.
 //
-// Each message is a big-endian 32-bit length and that many bytes of JSON, over a Unix socket that only
-// the appliance's own user can open. A descriptor of a region's memory travels beside its reply.
+// Each message is a big-endian 32-bit length and that many bytes of JSON: over a Unix socket that only the
+// appliance's own user can open, or over TCP behind the opening. On the same host a descriptor of a
+// region's memory travels beside its reply; elsewhere the reply has a key, by which an access connection
+// is attached to the region.
 
 public import RemoteMemory
 
@@ -11,9 +13,9 @@ public enum ApplianceRequest: Codable, Hashable, Sendable {
     case describe
     /// Lend memory for a region that holds `dataSize`; `populate` touches all of it first.
     case allocate(region: RegionID, dataSize: ByteCount, populate: Bool)
-    /// Hand over a region's memory to `owner`, at `epoch`, fencing whoever had it before.
+    /// Let `owner` access a region, at `epoch`, fencing whoever had it before.
     case open(region: RegionID, owner: OwnerID, epoch: Epoch)
-    /// Hand over a region's memory, to be read only.
+    /// Let a region be read.
     case view(region: RegionID)
     /// How much a region takes up.
     case measure(region: RegionID)
@@ -23,6 +25,10 @@ public enum ApplianceRequest: Codable, Hashable, Sendable {
     case enrol(region: RegionID, cluster: ResiliencyCluster)
     /// What a region's observer sees, and its cluster.
     case observe(region: RegionID)
+    /// Fence whoever has a region by a lower epoch, and let none in ever after.
+    case fence(region: RegionID, epoch: Epoch)
+    /// What the appliance has done since it started.
+    case statistics
 }
 
 /// What an appliance answers.
@@ -30,6 +36,9 @@ public enum ApplianceReply: Codable, Hashable, Sendable {
     case description(ApplianceDescription)
     /// A descriptor comes with it for `open` and `view`.
     case region(RegionDescription)
+    /// The same over TCP: the key opens the region to an access connection.
+    case granted(region: RegionDescription, key: Identifier)
+    case statistics(ApplianceStatistics)
     case observation(Observation)
     case refused(ApplianceRefusal)
 }
@@ -60,6 +69,8 @@ public struct RegionDescription: Codable, Hashable, Sendable {
     public var resident: ByteCount
     /// Backed by the huge page pool.
     public var isHuge: Bool
+    /// A file that outlives the appliance's process: it is not sealed.
+    public var isKept: Bool
 }
 
 /// The members of a set as each member's resiliency logic knows them.

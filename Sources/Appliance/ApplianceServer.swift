@@ -10,14 +10,43 @@ import CLinux
 import Glibc
 public import Reactor
 public import RemoteMemory
+public import TCPTransport
+
+/// Why an appliance cannot start.
+public enum ApplianceStartError: Error, Hashable, CustomStringConvertible {
+    case listening(ReactorError)
+    case security(SecurityError)
+    case memory(MemoryDirectoryError)
+
+    public var description: String {
+        switch self {
+        case .listening(let error): error.description
+        case .security(let error): error.description
+        case .memory(let error): error.description
+        }
+    }
+}
 
 /// Lends memory to client devices.
 ///
 /// All of it belongs to the thread that runs the loop, from `run` on.
 @safe
 public final class ApplianceServer: EventHandler, @unchecked Sendable {
-    /// The most client devices connected at once for control; further ones are closed.
+    /// The most connections at once for control, and for access; further ones are closed.
     static let mostControlPeers = 256
+    static let mostAccessPeers = 1024
+    /// The most connections that are not open yet; for a further one the oldest has to go.
+    static let mostOpeningPeers = 256
+    /// The most that large requests which have not come whole take up, of all peers, in bytes.
+    static let mostReceived = 512 << 20
+    /// From how many bytes on, in replies that are not taken by all peers, no more requests are served.
+    static let mostReplies = 512 << 20
+    /// When the kernel asks a silent peer whether it is there: after so many seconds, so often, so long.
+    static let keepaliveIdle: Int32 = 10
+    static let keepaliveInterval: Int32 = 5
+    static let keepaliveCount: Int32 = 3
+    /// How long bytes may stay unacknowledged before the kernel gives a peer up, in milliseconds.
+    static let unacknowledged: Int32 = 30_000
     /// How long nobody is accepted when nobody more can be had, in nanoseconds.
     static let fullRest: UInt64 = 100_000_000
     /// How often peers are looked at that may be late, in nanoseconds.
@@ -29,28 +58,59 @@ public final class ApplianceServer: EventHandler, @unchecked Sendable {
     public let addresses: [Address]
     var pool: RegionPool
     var statistics: ApplianceStatistics
+    let receiveBudget = BufferBudget(limit: mostReceived)
+    let replyBudget = BufferBudget(limit: mostReplies)
+    private let security: PeerSecurity
     private let loop: EventLoop
     private var listeners: [Listener]
     private var peers: [UInt64: Peer] = [:]
     private var nextToken: UInt64
     /// Who has more to do without being woken.
     private var unfinished: [UInt64] = []
+    /// Who has more to do once memory is given back.
+    private var waiting: [UInt64] = []
+    private var openingPeers = 0
     private var nextSweep = UInt64.max
     private var fullUntil: UInt64?
 
-    /// Lends up to `capacity` to whoever connects to `listeners`.
-    public init(name: String, capacity: ByteCount, listeners: [Listener]) throws(ReactorError) {
+    /// Lends up to `capacity` to whoever connects to `addresses` and proves what `security` asks for.
+    ///
+    /// With a `memoryDirectory` regions are kept there, and those that survived are found again.
+    public init(
+        name: String, capacity: ByteCount, addresses: [Address],
+        security: PeerSecurity = .local, memoryDirectory: String? = nil
+    ) throws(ApplianceStartError) {
         self.name = name
-        self.listeners = listeners
-        addresses = listeners.map(\.address)
-        nextToken = UInt64(listeners.count)
-        incarnation = Incarnation(.random())
-        pool = RegionPool(capacity: capacity)
+        self.security = security
+        do throws(SecurityError) {
+            for address in addresses { try security.mayListen(at: address) }
+        } catch { throw .security(error) }
+        if let memoryDirectory {
+            do throws(MemoryDirectoryError) {
+                var found: [(KeptRegion, RegionMemory)] = []
+                let directory = try MemoryDirectory(
+                    path: memoryDirectory, name: name, capacity: capacity, found: &found)
+                incarnation = directory.incarnation
+                pool = RegionPool(capacity: capacity, directory: directory, found: found)
+            } catch { throw .memory(error) }
+        } else {
+            incarnation = Incarnation(.random())
+            pool = RegionPool(capacity: capacity)
+        }
         var now = timespec()
         unsafe clock_gettime(CLOCK_REALTIME, &now)
         statistics = ApplianceStatistics(since: UInt64(now.tv_sec))
-        loop = try EventLoop(name: "appliance")
-        try watchListeners()
+        do throws(ReactorError) {
+            var listeners: [Listener] = []
+            for address in addresses { listeners.append(try Listener(address)) }
+            self.listeners = listeners
+            self.addresses = listeners.map(\.address)
+            nextToken = UInt64(listeners.count)
+            loop = try EventLoop(name: "appliance")
+            for (token, listener) in listeners.enumerated() {
+                try loop.watch(listener.descriptor, for: .readable, token: UInt64(token))
+            }
+        } catch { throw .listening(error) }
     }
 
     /// Listens at a path alone, replacing what a killed appliance left there.
@@ -59,15 +119,14 @@ public final class ApplianceServer: EventHandler, @unchecked Sendable {
     public convenience init(name: String, capacity: ByteCount, path: String)
         throws(ApplianceConnectionError)
     {
-        do throws(ReactorError) {
-            try self.init(
-                name: name, capacity: capacity, listeners: [try Listener(.unix(path: path))])
+        do throws(ApplianceStartError) {
+            try self.init(name: name, capacity: capacity, addresses: [.unix(path: path)])
         } catch {
             switch error {
-            case .pathTooLong: throw .pathTooLong(path: path)
-            case .addressInUse: throw .inUse(path: path)
-            case .system(_, let code): throw .system(errno: code)
-            case .badAddress, .notASocket: throw .system(errno: ENOTSOCK)
+            case .listening(.pathTooLong): throw .pathTooLong(path: path)
+            case .listening(.addressInUse): throw .inUse(path: path)
+            case .listening(.system(_, let code)): throw .system(errno: code)
+            case .listening, .security, .memory: throw .system(errno: ENOTSOCK)
             }
         }
     }
@@ -94,9 +153,15 @@ public final class ApplianceServer: EventHandler, @unchecked Sendable {
     }
 
     public func turnEnded() -> Rest {
-        let waiting = unfinished
-        unfinished.removeAll(keepingCapacity: true)
-        for token in waiting {
+        if receiveBudget.hasReleased || replyBudget.hasReleased {
+            receiveBudget.hasReleased = false
+            replyBudget.hasReleased = false
+            unfinished += waiting
+            waiting.removeAll()
+        }
+        let next = unfinished
+        unfinished.removeAll()
+        for token in next {
             if let peer = peers[token] { advance(peer, []) }
         }
         if nextSweep != .max || fullUntil != nil { sweep() }
@@ -112,6 +177,7 @@ public final class ApplianceServer: EventHandler, @unchecked Sendable {
         case .ends: return drop(peer)
         case .becomes(let next):
             peers[peer.token] = nil
+            count(peer, -1)
             next.watched = peer.watched
             return admit(next, token: peer.token)
         }
@@ -137,7 +203,34 @@ public final class ApplianceServer: EventHandler, @unchecked Sendable {
     }
 
     private func count(_ peer: Peer, _ difference: Int) {
-        if peer is ControlPeer { statistics.controlConnections += difference }
+        if peer is ControlPeer {
+            statistics.controlConnections += difference
+        } else if peer is AccessPeer {
+            statistics.accessConnections += difference
+        } else {
+            openingPeers += difference
+        }
+    }
+
+    private func hasRoom(for peer: Peer) -> Bool {
+        if peer is ControlPeer { return statistics.controlConnections < Self.mostControlPeers }
+        return !(peer is AccessPeer) || statistics.accessConnections < Self.mostAccessPeers
+    }
+
+    /// Lets a peer go on as soon as some memory is given back.
+    func waitForBudget(_ peer: Peer) { waiting.append(peer.token) }
+
+    /// Cuts off whoever came with a key that is dead, before anything else of it is carried out.
+    func endDeadKeys() {
+        guard !pool.deadKeys.isEmpty else { return }
+        let dead = Set(pool.deadKeys)
+        pool.deadKeys.removeAll()
+        for peer in Array(peers.values) {
+            guard let access = peer as? AccessPeer, let key = access.grant?.key, dead.contains(key)
+            else { continue }
+            statistics.refused += 1
+            drop(access)
+        }
     }
 
     /// Cuts off who is late, and accepts again when there may be room.
@@ -179,13 +272,10 @@ public final class ApplianceServer: EventHandler, @unchecked Sendable {
             case .none: return
             case .exhausted: return pause(clinux_monotonic_nanoseconds())
             case .connection(let descriptor):
-                let stream = SocketStream(plain: descriptor)
-                let user = clinux_peer_uid(descriptor)
-                guard user == geteuid() || user == 0 else {
+                guard let peer = peer(descriptor, at: listener.address) else {
                     statistics.refused += 1
                     continue
                 }
-                let peer = ControlPeer(stream, isLocal: true)
                 do throws(ReactorError) {
                     try loop.watch(descriptor, for: .readable, token: nextToken)
                 } catch { return pause(clinux_monotonic_nanoseconds()) }
@@ -196,10 +286,32 @@ public final class ApplianceServer: EventHandler, @unchecked Sendable {
         }
     }
 
+    /// What a connection begins as; nil when it is closed at once.
+    private func peer(_ descriptor: Int32, at address: Address) -> Peer? {
+        guard case .tcp = address else {
+            let stream = SocketStream(plain: descriptor)
+            let user = clinux_peer_uid(descriptor)
+            return user == geteuid() || user == 0 ? ControlPeer(stream, isLocal: true) : nil
+        }
+        let tcp = Int32(IPPROTO_TCP)
+        clinux_set_option(descriptor, tcp, TCP_KEEPIDLE, Self.keepaliveIdle)
+        clinux_set_option(descriptor, tcp, TCP_KEEPINTVL, Self.keepaliveInterval)
+        clinux_set_option(descriptor, tcp, TCP_KEEPCNT, Self.keepaliveCount)
+        clinux_set_option(descriptor, tcp, TCP_USER_TIMEOUT, Self.unacknowledged)
+        if openingPeers >= Self.mostOpeningPeers,
+            let oldest = peers.values.filter({ $0 is OpeningPeer }).min(by: { $0.token < $1.token })
+        {
+            statistics.refused += 1
+            drop(oldest)
+        }
+        return OpeningPeer(
+            security.accept(descriptor, from: PeerSecurity.isLoopback(peerOf: descriptor)))
+    }
+
     /// Takes a peer in whose descriptor is watched, unless there are too many.
     private func admit(_ peer: Peer, token: UInt64) {
         peer.token = token
-        guard statistics.controlConnections < Self.mostControlPeers else {
+        guard hasRoom(for: peer) else {
             statistics.refused += 1
             return loop.unwatch(peer.descriptor)
         }

@@ -109,6 +109,7 @@ final class ControlPeer: Peer {
         } catch {
             populating = nil
             _ = try? server.pool.free(region)
+            server.endDeadKeys()
             guard queue(.refused(error)) else { return .ends }
         }
         guard send(server) else { return .ends }

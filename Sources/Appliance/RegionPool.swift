@@ -1,43 +1,54 @@
 // The memory an appliance lends, region by region.
 //
-// Each region is a memfd: sparse, so that it costs what is written; sealed against shrinking, so that
-// nobody can take pages away under another's mapping. The appliance itself never touches the data.
+// Each region is a file in memory: sparse, so that it costs what is written. Without a directory to keep it
+// in it is a memfd, sealed against shrinking, so that nobody can take pages away under another's mapping.
 //
-// A region is granted to one client device at a time. Memory that a process has mapped cannot be taken
-// from it, so a new owner is refused until the kernel says that the process of the old one is gone
-// (a pidfd becomes readable after its address space was torn down): fencing by proof, not by time.
+// A region is granted to one client device at a time: see `RegionGrants`. What a grant ends is told by
+// `deadKeys`, for whoever serves those who came with them.
 
 import CLinux
 import Glibc
+import Reactor
 package import RemoteMemory
+import SharedMemoryTransport
+import TCPTransport
 
 /// The regions of one appliance.
 package struct RegionPool: ~Copyable {
-    private struct Grant {
-        var owner: OwnerID
-        var epoch: Epoch
-        var process: Int32
-        /// Readable once the process is gone.
-        var processDescriptor: Int32
+    private struct Region {
+        var memory: RegionMemory
+        var dataSize: ByteCount
+        var grants = RegionGrants()
+        var cluster: ResiliencyCluster?
+        /// Mapped here, once somebody accesses it through this process.
+        var served: ServedRegion?
     }
 
-    private struct Region {
-        var descriptor: Int32
-        var dataSize: ByteCount
-        var isHuge: Bool
-        var grant: Grant?
-        var cluster: ResiliencyCluster?
-    }
+    /// From how much on memory is given back on a thread of its own, in bytes: freeing a GiB takes a tenth
+    /// of a second.
+    private static let slowFree = ByteCount.mebibytes(64)
 
     package let capacity: ByteCount
+    /// Keys that were good and are not any more, since the server looked last.
+    var deadKeys: [Identifier] = []
+    private let directory: MemoryDirectory?
     private var regions: [RegionID: Region] = [:]
 
-    package init(capacity: ByteCount) { self.capacity = capacity }
-
-    deinit {
-        for region in regions.values {
-            if let grant = region.grant { close(grant.processDescriptor) }
-            close(region.descriptor)
+    /// Memory is kept in `directory`, where these were `found`; without one it goes with the process.
+    init(
+        capacity: ByteCount, directory: MemoryDirectory? = nil,
+        found: [(KeptRegion, RegionMemory)] = []
+    ) {
+        self.capacity = capacity
+        self.directory = directory
+        for (known, memory) in found {
+            let holder = known.holder.flatMap {
+                Holder(process: $0.process, started: $0.started)
+            }
+            regions[known.region] = Region(
+                memory: memory, dataSize: known.dataSize,
+                grants: RegionGrants(owner: known.owner, epoch: known.epoch, holder: holder),
+                cluster: known.cluster)
         }
     }
 
@@ -47,11 +58,37 @@ package struct RegionPool: ~Copyable {
     }
 
     /// What the regions take up now.
-    package var resident: ByteCount {
-        regions.values.reduce(.zero) { $0 + Self.resident($1.descriptor) }
-    }
+    package var resident: ByteCount { regions.values.reduce(.zero) { $0 + $1.memory.resident } }
 
     package var identifiers: [RegionID] { Array(regions.keys) }
+
+    package func describe(_ id: RegionID) throws(ApplianceRefusal) -> RegionDescription {
+        let region = try region(id)
+        return RegionDescription(
+            region: id, dataSize: region.dataSize, resident: region.memory.resident,
+            isHuge: region.memory.isHuge, isKept: region.memory.isKept)
+    }
+
+    private func region(_ id: RegionID) throws(ApplianceRefusal) -> Region {
+        guard let region = regions[id] else { throw .noSuchRegion(id) }
+        return region
+    }
+
+    /// Makes what is known of a region what is kept of it, before anybody is told.
+    private mutating func update(_ id: RegionID, _ region: Region) throws(ApplianceRefusal) {
+        if let directory {
+            let holder = region.grants.holder.map {
+                KeptRegion.Process(process: $0.process, started: $0.started)
+            }
+            try directory.record(
+                KeptRegion(
+                    region: id, dataSize: region.dataSize, epoch: region.grants.epoch,
+                    owner: region.grants.owner, holder: holder, cluster: region.cluster))
+        }
+        regions[id] = region
+    }
+
+    // MARK: Lending
 
     package mutating func allocate(
         _ id: RegionID, dataSize: ByteCount
@@ -65,8 +102,16 @@ package struct RegionPool: ~Copyable {
         }
         let size = RegionLayout.regionSize(forDataOf: dataSize)
         guard size <= free else { throw .insufficientMemory(needed: size, free: free) }
-        let (descriptor, isHuge) = try Self.makeMemory(id, size)
-        regions[id] = Region(descriptor: descriptor, dataSize: dataSize, isHuge: isHuge)
+        let memory =
+            if let directory { try directory.create(id, size) } else {
+                try RegionMemory(id, size)
+            }
+        do throws(ApplianceRefusal) {
+            try update(id, Region(memory: memory, dataSize: dataSize))
+        } catch {
+            directory?.delete(id)
+            throw error
+        }
         return try describe(id)
     }
 
@@ -74,128 +119,137 @@ package struct RegionPool: ~Copyable {
     package func populate(
         _ id: RegionID, from position: UInt64, atMost step: UInt64
     ) throws(ApplianceRefusal) -> UInt64? {
-        guard let region = regions[id] else { throw .noSuchRegion(id) }
+        let region = try region(id)
         let size = RegionLayout.regionSize(forDataOf: region.dataSize).bytes
         let count = min(step, size - position)
-        guard fallocate(region.descriptor, 0, off_t(position), off_t(count)) == 0 else {
+        guard fallocate(region.memory.descriptor, 0, off_t(position), off_t(count)) == 0 else {
             throw .system(call: "fallocate", errno: errno)
         }
         return position + count < size ? position + count : nil
     }
 
-    /// Grants a region to `owner`, whose process is `process`; the caller closes the descriptor.
-    package mutating func open(
-        _ id: RegionID, owner: OwnerID, epoch: Epoch, process: Int32
-    ) throws(ApplianceRefusal) -> (Int32, RegionDescription) {
-        guard var region = regions[id] else { throw .noSuchRegion(id) }
-        if let grant = region.grant {
-            guard epoch >= grant.epoch else {
-                throw .staleEpoch(given: epoch, known: grant.epoch)
-            }
-            if grant.owner != owner {
-                guard Self.isGone(grant.processDescriptor) else {
-                    throw .holderAlive(processID: grant.process)
-                }
-            }
-            close(grant.processDescriptor)
-            region.grant = nil
-        }
-        let processDescriptor = clinux_pidfd_open(process)
-        guard processDescriptor >= 0 else { throw .system(call: "pidfd_open", errno: errno) }
-        region.grant = Grant(
-            owner: owner, epoch: epoch, process: process, processDescriptor: processDescriptor)
-        regions[id] = region
-        // (A copy: the region may be freed before it is sent.)
-        let descriptor = fcntl(region.descriptor, F_DUPFD_CLOEXEC, 0)
-        guard descriptor >= 0 else { throw .system(call: "dup", errno: errno) }
-        return (descriptor, try describe(id))
-    }
-
-    /// A descriptor that can only be read from; the caller closes it.
-    package func view(_ id: RegionID) throws(ApplianceRefusal) -> (Int32, RegionDescription) {
-        guard let region = regions[id] else { throw .noSuchRegion(id) }
-        let descriptor = unsafe clinux_open(
-            "/proc/self/fd/\(region.descriptor)", O_RDONLY | O_CLOEXEC, 0)
-        guard descriptor >= 0 else { throw .system(call: "open", errno: errno) }
-        return (descriptor, try describe(id))
-    }
-
     package mutating func free(_ id: RegionID) throws(ApplianceRefusal) -> RegionDescription {
         let description = try describe(id)
-        if let region = regions.removeValue(forKey: id) {
-            if let grant = region.grant { close(grant.processDescriptor) }
-            close(region.descriptor)
+        guard let region = regions.removeValue(forKey: id) else { return description }
+        directory?.delete(id)
+        deadKeys += region.grants.keys
+        guard description.resident >= Self.slowFree else { return description }
+        // The last reference goes on another thread, after those of the peers that are cut off now.
+        let memory = Departing(memory: region.memory, served: region.served)
+        Thread.detach(name: "freeing") {
+            usleep(100_000)
+            _ = memory
         }
         return description
     }
 
+    /// What a thread only lets go of.
+    private struct Departing: @unchecked Sendable {
+        let memory: RegionMemory
+        let served: ServedRegion?
+    }
+
+    // MARK: Granting
+
+    /// Grants a region to `owner`, whose process is `process`; the caller closes the descriptor.
+    package mutating func open(
+        _ id: RegionID, owner: OwnerID, epoch: Epoch, process: Int32
+    ) throws(ApplianceRefusal) -> (Int32, RegionDescription) {
+        var region = try region(id)
+        guard let holder = Holder(process: process) else {
+            throw .system(call: "pidfd_open", errno: ESRCH)
+        }
+        let dead = try region.grants.open(owner, epoch, by: holder)
+        // (A copy: the region may be freed before it is sent.)
+        let descriptor = try region.memory.duplicate()
+        do throws(ApplianceRefusal) { try update(id, region) } catch {
+            close(descriptor)
+            throw error
+        }
+        deadKeys += dead
+        region.served?.isTracked = false
+        return (descriptor, try describe(id))
+    }
+
+    /// Grants a region to `owner` by a key.
+    package mutating func open(
+        _ id: RegionID, owner: OwnerID, epoch: Epoch
+    ) throws(ApplianceRefusal) -> (Identifier, RegionDescription) {
+        var region = try region(id)
+        let dead = try region.grants.open(owner, epoch, by: nil)
+        guard let key = region.grants.key else { throw .badMessage }
+        try update(id, region)
+        deadKeys += dead
+        if region.grants.holder == nil { region.served?.isTracked = true }
+        return (key, try describe(id))
+    }
+
+    /// Shuts out every grant below an epoch.
+    package mutating func fence(
+        _ id: RegionID, below epoch: Epoch
+    ) throws(ApplianceRefusal) -> RegionDescription {
+        var region = try region(id)
+        let dead = try region.grants.fence(epoch)
+        try update(id, region)
+        deadKeys += dead
+        return try describe(id)
+    }
+
+    /// A descriptor that can only be read from; the caller closes it.
+    package func view(_ id: RegionID) throws(ApplianceRefusal) -> (Int32, RegionDescription) {
+        (try region(id).memory.readOnly(), try describe(id))
+    }
+
+    /// A key by which the region can only be read.
+    package mutating func viewKey(
+        _ id: RegionID
+    ) throws(ApplianceRefusal) -> (Identifier, RegionDescription) {
+        var region = try region(id)
+        let (key, dead) = region.grants.view()
+        regions[id] = region
+        deadKeys += dead
+        return (key, try describe(id))
+    }
+
+    /// What a key opens, mapped.
+    mutating func access(_ id: RegionID, by key: Identifier) throws(AccessStatus) -> AccessGrant {
+        guard var region = regions[id] else { throw .noSuchRegion }
+        guard let isWritable = region.grants.isWritable(by: key) else { throw .fenced }
+        if let served = region.served {
+            return AccessGrant(region: served, key: key, isWritable: isWritable)
+        }
+        do {
+            let mapped = try MappedRegion(
+                descriptor: region.memory.duplicate(), dataSize: region.dataSize,
+                isHuge: region.memory.isHuge, isWritable: true, isSealed: !region.memory.isKept)
+            let served = ServedRegion(
+                mapped, isTracked: region.grants.holder == nil, asksFirst: region.memory.isKept)
+            region.served = served
+            regions[id] = region
+            return AccessGrant(region: served, key: key, isWritable: isWritable)
+        } catch { throw .failed }
+    }
+
+    // MARK: Observing
+
     package mutating func enrol(
         _ id: RegionID, in cluster: ResiliencyCluster
     ) throws(ApplianceRefusal) -> RegionDescription {
-        guard let known = regions[id] else { throw .noSuchRegion(id) }
-        if let present = known.cluster, present.epoch > cluster.epoch {
+        var region = try region(id)
+        if let present = region.cluster, present.epoch > cluster.epoch {
             throw .staleEpoch(given: cluster.epoch, known: present.epoch)
         }
-        regions[id]?.cluster = cluster
+        region.cluster = cluster
+        try update(id, region)
         return try describe(id)
     }
 
     /// What the region's observer sees now.
     package func observe(_ id: RegionID) throws(ApplianceRefusal) -> Observation {
-        guard let region = regions[id] else { throw .noSuchRegion(id) }
-        guard let observer = Observer(descriptor: region.descriptor) else {
+        let region = try region(id)
+        guard let observer = Observer(descriptor: region.memory.descriptor) else {
             throw .system(call: "mmap", errno: errno)
         }
         return Observation(slots: observer.slots, cluster: region.cluster)
-    }
-
-    package func describe(_ id: RegionID) throws(ApplianceRefusal) -> RegionDescription {
-        guard let region = regions[id] else { throw .noSuchRegion(id) }
-        return RegionDescription(
-            region: id, dataSize: region.dataSize, resident: Self.resident(region.descriptor),
-            isHuge: region.isHuge)
-    }
-
-    // MARK: Memory
-
-    /// Huge pages when the pool has enough of them free, small ones as they are written otherwise.
-    private static func makeMemory(
-        _ id: RegionID, _ size: ByteCount
-    ) throws(ApplianceRefusal) -> (Int32, isHuge: Bool) {
-        if HostMemory.freeHugePages >= size {
-            let descriptor = create(id, UInt32(MFD_HUGETLB) | (21 << UInt32(MFD_HUGE_SHIFT)), size)
-            // Takes the pages now: a store for which the pool has no page left kills the process.
-            if descriptor >= 0, fallocate(descriptor, 0, 0, off_t(size.bytes)) == 0 {
-                return (descriptor, true)
-            }
-            if descriptor >= 0 { close(descriptor) }
-        }
-        let descriptor = create(id, 0, size)
-        guard descriptor >= 0 else { throw .system(call: "memfd_create", errno: errno) }
-        return (descriptor, false)
-    }
-
-    private static func create(_ id: RegionID, _ flags: UInt32, _ size: ByteCount) -> Int32 {
-        let descriptor = unsafe clinux_memfd_create(
-            "holdfast-\(id)", UInt32(MFD_CLOEXEC) | UInt32(MFD_ALLOW_SEALING) | flags)
-        guard descriptor >= 0 else { return -1 }
-        guard ftruncate(descriptor, off_t(size.bytes)) == 0,
-            clinux_seal(descriptor, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0
-        else {
-            close(descriptor)
-            return -1
-        }
-        return descriptor
-    }
-
-    private static func resident(_ descriptor: Int32) -> ByteCount {
-        var status = stat()
-        guard unsafe fstat(descriptor, &status) == 0 else { return .zero }
-        return ByteCount(UInt64(status.st_blocks) * 512)
-    }
-
-    private static func isGone(_ processDescriptor: Int32) -> Bool {
-        var entry = pollfd(fd: processDescriptor, events: Int16(POLLIN), revents: 0)
-        return unsafe poll(&entry, 1, 0) == 1 && entry.revents & Int16(POLLIN) != 0
     }
 }

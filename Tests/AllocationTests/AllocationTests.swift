@@ -48,7 +48,9 @@ private final class RunningAppliance {
     func region(of size: ByteCount, owner: OwnerID) throws -> MappedRegion {
         let id = RegionID(.random())
         try connection.allocate(id, dataSize: size, populate: false)
-        let (descriptor, description) = try connection.open(id, owner: owner, epoch: Epoch(1))
+        let (descriptor, description) = try connection.open(
+            id, owner: owner, epoch: Epoch(1)
+        ).memory
         return try MappedRegion(
             descriptor: descriptor, dataSize: size, isHuge: description.isHuge, isWritable: true)
     }

@@ -139,7 +139,8 @@ import Testing
         let appliance = try RunningAppliance()
         let (connection, id) = try appliance.region()
         let (descriptor, description) = try connection.open(
-            id, owner: OwnerID(.random()), epoch: Epoch(1))
+            id, owner: OwnerID(.random()), epoch: Epoch(1)
+        ).memory
         defer { close(descriptor) }
         #expect(description.region == id)
         for size in [0, 4096, 64 << 20] as [off_t] {
@@ -156,7 +157,7 @@ import Testing
         let appliance = try RunningAppliance()
         let (connection, id) = try appliance.region()
         let region = try connection.map(id, owner: OwnerID(.random()))
-        let (descriptor, description) = try connection.view(id)
+        let (descriptor, description) = try connection.view(id).memory
         #expect(description.region == id)
         let size = 4 << 20
         errno = 0

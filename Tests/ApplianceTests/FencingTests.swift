@@ -12,7 +12,7 @@ import Testing
         let (connection, id) = try appliance.region()
         let owner = OwnerID(.random())
         for epoch in [1, 1, 2, 7] as [UInt64] {
-            close(try connection.open(id, owner: owner, epoch: Epoch(epoch)).descriptor)
+            close(try connection.open(id, owner: owner, epoch: Epoch(epoch)).memory.descriptor)
         }
     }
 
@@ -20,7 +20,7 @@ import Testing
         let appliance = try RunningAppliance()
         let (connection, id) = try appliance.region()
         let owner = OwnerID(.random())
-        close(try connection.open(id, owner: owner, epoch: Epoch(5)).descriptor)
+        close(try connection.open(id, owner: owner, epoch: Epoch(5)).memory.descriptor)
         for other in [owner, OwnerID(.random())] {
             let error = refusal { _ = try connection.open(id, owner: other, epoch: Epoch(4)) }
             #expect(error == .staleEpoch(given: Epoch(4), known: Epoch(5)))
@@ -31,7 +31,7 @@ import Testing
     @Test func anotherOwnerWaitsForThisProcess() throws {
         let appliance = try RunningAppliance()
         let (connection, id) = try appliance.region()
-        close(try connection.open(id, owner: OwnerID(.random()), epoch: Epoch(1)).descriptor)
+        close(try connection.open(id, owner: OwnerID(.random()), epoch: Epoch(1)).memory.descriptor)
         let error = refusal {
             _ = try connection.open(id, owner: OwnerID(.random()), epoch: Epoch(2))
         }
@@ -59,10 +59,10 @@ import Testing
             #expect(error == .holderAlive(processID: holder.identifier))
         }
         // Looking is free all the while.
-        close(try connection.view(id).descriptor)
+        close(try connection.view(id).memory.descriptor)
 
         holder.end()
-        close(try connection.open(id, owner: second, epoch: Epoch(2)).descriptor)
+        close(try connection.open(id, owner: second, epoch: Epoch(2)).memory.descriptor)
         let late = refusal { _ = try connection.open(id, owner: first, epoch: Epoch(1)) }
         #expect(late == .staleEpoch(given: Epoch(1), known: Epoch(2)))
     }
@@ -84,7 +84,7 @@ import Testing
     @Test func refusedProcessesGetNoMemory() throws {
         let appliance = try RunningAppliance()
         let (connection, id) = try appliance.region()
-        close(try connection.open(id, owner: OwnerID(.random()), epoch: Epoch(1)).descriptor)
+        close(try connection.open(id, owner: OwnerID(.random()), epoch: Epoch(1)).memory.descriptor)
         let other = try OtherProcess(
             appliance.path, sends: .open(region: id, owner: OwnerID(.random()), epoch: Epoch(2)))
         #expect(other.descriptors == 0)

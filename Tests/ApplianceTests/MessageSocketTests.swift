@@ -134,7 +134,8 @@ import Testing
         let description = try JSONDecoder().decode(
             RegionDescription.self,
             from: Data(
-                #"{"region":"\#(region)","dataSize":1,"resident":0,"isHuge":false}"#.utf8))
+                #"{"region":"\#(region)","dataSize":1,"resident":0,"isHuge":false,"isKept":false}"#
+                    .utf8))
         let bytes = try framed(ApplianceReply.region(description))
         _ = clinux_send_descriptor(answerer, bytes, bytes.count, -1)
         #expect(throws: ApplianceConnectionError.unreadable) { _ = try connection.view(region) }

@@ -5,8 +5,10 @@ import Appliance
 import CLinux
 import Foundation
 import Glibc
+import Reactor
 import RemoteMemory
 import SharedMemoryTransport
+import TCPTransport
 
 /// A directory that goes with its owner.
 final class TemporaryDirectory {
@@ -32,20 +34,61 @@ final class RunningAppliance {
     let incarnation: Incarnation
     private let directory: TemporaryDirectory
     private let box: Box
+    private let ended = DispatchSemaphore(value: 0)
 
-    init(capacity: ByteCount = .mebibytes(64)) throws {
+    /// Where it is reached from the network: a port of the system's choosing on loopback.
+    var network: Address { box.server.addresses[1] }
+
+    init(
+        capacity: ByteCount = .mebibytes(64), memoryDirectory: String? = nil,
+        security: PeerSecurity = .local
+    ) throws {
         directory = try TemporaryDirectory()
         path = directory.path + "/socket"
-        let box = Box(server: try ApplianceServer(name: "left", capacity: capacity, path: path))
+        let box = Box(
+            server: try ApplianceServer(
+                name: "left", capacity: capacity,
+                addresses: [.unix(path: path), .tcp(host: "127.0.0.1", port: 0)],
+                security: security, memoryDirectory: memoryDirectory))
         self.box = box
         incarnation = box.server.incarnation
-        Thread.detachNewThread { box.server.run() }
+        let ended = ended
+        Foundation.Thread.detachNewThread {
+            box.server.run()
+            ended.signal()
+        }
     }
 
     deinit { stop() }
 
     func stop() {
         box.server.stop()
+    }
+
+    /// Stops it, and returns when it has.
+    func end() {
+        stop()
+        ended.wait()
+    }
+
+    func connectByNetwork() throws -> ApplianceConnection {
+        try ApplianceConnection(address: network, security: .local)
+    }
+
+    /// A fresh region, the connection that asked for it, and a key to it at epoch 1.
+    func keyed(_ size: ByteCount = .mebibytes(1)) throws -> (
+        ApplianceConnection, RegionID, Identifier
+    ) {
+        let connection = try connectByNetwork()
+        let id = RegionID(.random())
+        try connection.allocate(id, dataSize: size, populate: false)
+        return (connection, id, try connection.key(id, OwnerID(.random()), Epoch(1)))
+    }
+
+    /// An access connection to a fresh region.
+    func attached(_ size: ByteCount = .mebibytes(1)) throws -> AccessClient {
+        let (_, id, key) = try keyed(size)
+        return try AccessClient(self, id, key)
     }
 
     func connect() throws -> ApplianceConnection { try ApplianceConnection(path: path) }
@@ -62,10 +105,25 @@ final class RunningAppliance {
 extension ApplianceConnection {
     /// A region's memory, mapped for its owner.
     func map(_ region: RegionID, owner: OwnerID, epoch: Epoch = Epoch(1)) throws -> MappedRegion {
-        let (descriptor, description) = try open(region, owner: owner, epoch: epoch)
+        let (descriptor, description) = try open(region, owner: owner, epoch: epoch).memory
         return try MappedRegion(
             descriptor: descriptor, dataSize: description.dataSize, isHuge: description.isHuge,
             isWritable: true)
+    }
+}
+
+extension ApplianceConnection {
+    /// A key to a region, over the network.
+    func key(_ region: RegionID, _ owner: OwnerID, _ epoch: Epoch) throws -> Identifier {
+        try Self.key(open(region, owner: owner, epoch: epoch))
+    }
+
+    /// A key to read a region.
+    func viewKey(_ region: RegionID) throws -> Identifier { try Self.key(view(region)) }
+
+    private static func key(_ grant: RegionGrant) throws -> Identifier {
+        guard case .key(let key, _) = grant else { throw ApplianceConnectionError.unreadable }
+        return key
     }
 }
 

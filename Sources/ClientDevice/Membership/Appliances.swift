@@ -144,8 +144,10 @@ extension ClientDevice {
         } catch {
             if case .refused = error { throw error }
             disconnect(name)
-            if case .system = error {
+            switch error {
+            case .system, .silent:
                 appliances[name]?.notBefore = ContinuousClock.now + Self.respite
+            default: break
             }
             throw error
         }

@@ -165,10 +165,11 @@ extension ClientDevice {
         let owner = owner
         let (descriptor, description) = try call(appliance) {
             connection throws(ApplianceConnectionError) in
-            try connection.open(region, owner: owner, epoch: epoch)
+            try connection.open(region, owner: owner, epoch: epoch).memory
         }
         return try MappedRegion(
-            descriptor: descriptor, dataSize: size, isHuge: description.isHuge, isWritable: true)
+            descriptor: descriptor, dataSize: size, isHuge: description.isHuge, isWritable: true,
+            isSealed: !description.isKept)
     }
 
     /// Tells the resiliency logic of every reachable member who its set's members are.

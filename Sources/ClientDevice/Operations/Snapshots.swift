@@ -151,11 +151,11 @@ extension ClientDevice {
             do {
                 let (descriptor, description) = try call(snapshot.appliance) {
                     connection throws(ApplianceConnectionError) in
-                    try connection.view(snapshot.region)
+                    try connection.view(snapshot.region).memory
                 }
                 let region = try MappedRegion(
                     descriptor: descriptor, dataSize: snapshot.size, isHuge: description.isHuge,
-                    isWritable: false)
+                    isWritable: false, isSealed: !description.isKept)
                 await volume.thread.add(
                     region, as: SnapshotKey(volume: id, name: snapshot.name),
                     export: "\(volume.record.name)@\(snapshot.name)", size: snapshot.size)
