@@ -142,6 +142,9 @@ public final class ApplianceServer: EventHandler, @unchecked Sendable {
     /// Makes `run` return; to be called from any thread.
     public func stop() { loop.stop() }
 
+    /// Returns once the loop has come round; from any thread.
+    public func ping() async { await Pulse(loop).beat() }
+
     // MARK: Events
 
     public func ready(_ token: UInt64, _ readiness: Readiness) {
