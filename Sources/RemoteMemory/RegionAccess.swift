@@ -161,14 +161,20 @@ extension RegionAccess {
     /// To be called before anything else is done with a region that was taken over.
     @discardableResult
     public func replayRedo() -> ByteCount {
-        let words = InlineArray<3, UInt64> { loadWord(at: RegionLayout.redoWord($0)) }
-        guard let piece = RedoRecord(words: words)?.piece, piece.end.bytes <= dataSize.bytes,
-            piece.count <= RegionLayout.redoData.count
-        else { return .zero }
+        guard let piece = redoPiece else { return .zero }
         restoreAside(at: piece)
         barrier()
         clearRedo()
         return piece.count
+    }
+
+    /// Which piece of the data stands in the redo area, whole; nil for none.
+    public var redoPiece: ByteRange? {
+        let words = InlineArray<3, UInt64> { loadWord(at: RegionLayout.redoWord($0)) }
+        guard let piece = RedoRecord(words: words)?.piece, piece.end.bytes <= dataSize.bytes,
+            piece.count <= RegionLayout.redoData.count
+        else { return nil }
+        return piece
     }
 
     @inlinable

@@ -133,7 +133,7 @@ final class AccessPeer: Peer {
             lease = wanted
         }
         let isEmpty = buffer.unreadCount == 0
-        guard buffer.makeRoom(for: needed) else { return false }
+        buffer.makeRoom(for: needed)
         if isEmpty, wanted == 0, lease > 0 {
             receiving.release(lease)
             lease = 0

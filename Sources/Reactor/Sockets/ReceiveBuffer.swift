@@ -1,12 +1,12 @@
-// Where requests arrive: as many as there are, with one receive, and stay until they are answered.
+// Where messages arrive: as many as there are, with one receive, to be used where they are.
 //
 //     ┌────────────────────────────────────────────────┐
-//     │ done │ held payloads │ unread requests │ room  │
-//     └──────┴───────────────┴─────────────────┴───────┘
-//                            start             end
+//     │ done │ unread messages │ room                  │
+//     └──────┴─────────────────┴───────────────────────┘
+//            start             end
 //
-// A payload is used where it arrived. As long as any is held nothing moves; when all is read and none is
-// held the buffer starts over at its first byte, so that a steady load lives in the same few warm pages.
+// When all is read the buffer starts over at its first byte, so that a steady load lives in the same few
+// warm pages.
 
 import CLinux
 import Glibc
@@ -26,8 +26,6 @@ public struct ReceiveBuffer: ~Copyable {
     @usableFromInline var capacity: Int
     @usableFromInline var start = 0
     @usableFromInline var end = 0
-    /// How many payloads in here belong to requests that are not answered.
-    @usableFromInline var held = 0
 
     /// An empty buffer; `usualCapacity` is a multiple of the page size, in bytes.
     public init(usualCapacity: Int = Self.usualCapacity) {
@@ -46,6 +44,11 @@ public struct ReceiveBuffer: ~Copyable {
         unsafe UnsafeRawBufferPointer(start: base + start, count: end - start)
     }
 
+    /// All of the buffer's memory.
+    public var storage: UnsafeRawBufferPointer {
+        unsafe UnsafeRawBufferPointer(start: base, count: capacity)
+    }
+
     /// Passes over the first `count` unread bytes.
     @inlinable
     public mutating func consume(_ count: Int) {
@@ -53,43 +56,21 @@ public struct ReceiveBuffer: ~Copyable {
         start += count
     }
 
-    @inlinable
-    public mutating func hold() { held += 1 }
-
-    @inlinable
-    public mutating func release() {
-        precondition(held > 0, "a payload is released once")
-        held -= 1
-    }
-
-    /// Makes place for the rest of a request of `needed` bytes; false when held payloads are in the way.
-    public mutating func makeRoom(for needed: Int) -> Bool {
-        if held == 0 {
-            if start == end {
-                start = 0
-                end = 0
-                if capacity > usual, needed <= usual {
-                    resize(usual)
-                }
-            } else if needed > capacity - start {
-                unsafe memmove(base, base + start, end - start)
-                end -= start
-                start = 0
-            }
-            if needed > capacity { resize(needed) }
+    /// Makes place for the rest of a message of `needed` bytes; what was consumed goes.
+    public mutating func makeRoom(for needed: Int) {
+        if start == end {
+            start = 0
+            end = 0
+            if capacity > usual, needed <= usual { resize(usual) }
+        } else if needed > capacity - start || end == capacity {
+            unsafe memmove(base, base + start, end - start)
+            end -= start
+            start = 0
         }
-        return end < capacity && (needed <= capacity - start || held == 0)
+        if needed > capacity { resize(needed) }
     }
 
-    /// Receives what there is, up to a bound; as `recv` returns.
-    public mutating func receive(from descriptor: Int32) -> Int {
-        let room = min(capacity - end, Self.largestReceive)
-        let count = unsafe recv(descriptor, base + end, room, 0)
-        if count > 0 { end += count }
-        return count
-    }
-
-    /// The same from a stream that may be encrypted.
+    /// Receives what there is, up to a bound; as `SocketStream.receive` returns.
     public mutating func receive(from stream: SocketStream) -> Int {
         let room = min(capacity - end, Self.largestReceive)
         let count = unsafe stream.receive(base + end, room)

@@ -62,7 +62,7 @@ public enum SegmentKind: UInt32, Sendable {
 }
 
 /// How a request went.
-public enum AccessStatus: UInt8, Error, Sendable, CustomStringConvertible {
+public enum AccessStatus: UInt8, Error, Sendable, BitwiseCopyable, CustomStringConvertible {
     case done = 0
     /// The key does not hold any more: a newer epoch has the region. Nothing was touched, the connection is
     /// closed behind the reply.
@@ -89,7 +89,7 @@ public enum AccessStatus: UInt8, Error, Sendable, CustomStringConvertible {
 }
 
 /// What stands behind a reply's header.
-public enum ReplyContent: UInt8, Sendable {
+public enum ReplyContent: UInt8, Sendable, BitwiseCopyable {
     case nothing = 0
     /// All that was asked for.
     case bytes = 1

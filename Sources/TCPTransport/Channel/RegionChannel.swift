@@ -1,0 +1,517 @@
+// Client-side access to one region over a stream: requests out, replies in, in the same order.
+//
+//     record ──▶ │ header segments words │ payload ─┐ │ words header segments … │ ──▶ sendmsg
+//                                                   └──▶ stays where it is until it is answered
+//     recv ──▶ │ header │ header bytes │ header … │ ──▶ nextCompletion
+//
+// Requests of many writes leave with one system call, and their replies come with one. Nothing is
+// allocated for a request; what does not fit the arena (dirty maps, mostly) has memory of its own until it
+// is sent.
+
+import CLinux
+import Glibc
+public import Reactor
+public import RemoteMemory
+
+/// One request on its way, and what its owner wants to know when it is answered.
+public struct PendingAccess: BitwiseCopyable, Sendable {
+    /// What its owner calls it.
+    public var cookie: UInt64
+    /// What its owner does with the reply.
+    public var purpose: UInt8
+    /// How much a read asked for, in bytes.
+    public var count: UInt32
+    var isRead: Bool
+
+    public init(cookie: UInt64 = 0, purpose: UInt8) {
+        self.cookie = cookie
+        self.purpose = purpose
+        count = 0
+        isRead = false
+    }
+}
+
+/// How a request ended.
+@safe
+public struct AccessCompletion: BitwiseCopyable {
+    public var access: PendingAccess
+    /// Nil: the channel broke before the reply came.
+    public var status: AccessStatus?
+    public var content: ReplyContent
+    /// What came with the reply; there until more is received.
+    public var bytes: UnsafeRawBufferPointer
+}
+
+/// The client device's end of an access connection; belongs to one thread at a time.
+@safe
+public final class RegionChannel: @unchecked Sendable {
+    /// The most requests without a reply.
+    ///
+    /// The engine asks for less: some 300 entries of its table, and marks that nobody waits for.
+    public static let mostPending = 4096
+    private static let mostPieces = 1024
+    private static let arenaSize = 256 << 10
+    /// How much the kernel may hold of what was sent and not yet received, in bytes.
+    private static let socketBuffer: Int32 = 4 << 20
+
+    public let stream: SocketStream
+    /// Of the volume's data in this region.
+    public let dataSize: ByteCount
+
+    // What is being recorded.
+    private let segments = UnsafeMutablePointer<AccessSegment>.allocate(
+        capacity: AccessWire.mostSegments)
+    private var segmentCount = 0
+    private var words = UnsafeMutablePointer<UInt64>.allocate(capacity: 64)
+    private var wordCapacity = 64
+    private var wordCount = 0
+    private let payloads = UnsafeMutablePointer<Payload>.allocate(
+        capacity: AccessWire.mostSegments)
+    private var payloadCount = 0
+    private var payloadSize = 0
+    private var lastIsWords = false
+
+    // What is to be sent.
+    private let pieces = UnsafeMutablePointer<iovec>.allocate(capacity: mostPieces)
+    private var head = 0
+    private var tail = 0
+    private let arena = UnsafeMutableRawPointer.allocate(byteCount: arenaSize, alignment: 64)
+    private var arenaUsed = 0
+    private var large: [LargeBlock] = []
+
+    // What was sent and is not answered.
+    private let pending = FixedArray<PendingAccess>(
+        repeating: PendingAccess(purpose: 0), count: mostPending)
+    private var oldest: UInt64 = 0
+    private var next: UInt64 = 0
+
+    private var input = ReceiveBuffer()
+    /// Of the reply that was taken last.
+    private var taken = 0
+    /// Why nothing more comes; nil while all is well.
+    public private(set) var fault: ChannelFault?
+    /// The socket did not take all of the last send.
+    public private(set) var isBlocked = false
+
+    @safe private struct Payload: BitwiseCopyable {
+        var wordsBefore: Int
+        var start: UnsafeRawPointer
+        var count: Int
+    }
+
+    /// Memory of its own for what does not fit the arena.
+    @safe private struct LargeBlock {
+        let start: UnsafeMutableRawPointer
+        func free() { unsafe start.deallocate() }
+    }
+
+    /// A channel over a stream on which the region was attached.
+    public init(_ stream: SocketStream, dataSize: ByteCount) {
+        self.stream = stream
+        self.dataSize = dataSize
+        for option in [SO_SNDBUF, SO_RCVBUF] {
+            clinux_set_option(stream.descriptor, SOL_SOCKET, option, Self.socketBuffer)
+        }
+    }
+
+    deinit {
+        unsafe segments.deallocate()
+        unsafe words.deallocate()
+        unsafe payloads.deallocate()
+        unsafe pieces.deallocate()
+        unsafe arena.deallocate()
+        for block in large { block.free() }
+    }
+
+    public var descriptor: Int32 { stream.descriptor }
+    public var hasUnsent: Bool { head != tail }
+    public var hasPending: Bool { oldest != next }
+    public var pendingCount: Int { Int(next &- oldest) }
+
+    // MARK: Recording
+
+    /// What stores through `RegionAccess` come to on this channel: segments of the next write.
+    @inline(__always)
+    public var recorder: ChannelRecorder { ChannelRecorder(self) }
+
+    @inline(__always)
+    func record(_ word: UInt64, at place: UInt64) {
+        if lastIsWords {
+            let last = segmentCount - 1
+            if unsafe segments[last].place + UInt64(segments[last].count) == place {
+                unsafe segments[last].count += 8
+                return append(word)
+            }
+        }
+        addSegment(AccessSegment(place: place, count: 8, kind: .bytes))
+        lastIsWords = true
+        append(word)
+    }
+
+    @inline(__always)
+    private func append(_ word: UInt64) {
+        if wordCount == wordCapacity { growWords() }
+        unsafe words[wordCount] = word.littleEndian
+        wordCount += 1
+    }
+
+    private func growWords() {
+        let grown = UnsafeMutablePointer<UInt64>.allocate(capacity: wordCapacity * 4)
+        unsafe grown.update(from: words, count: wordCount)
+        unsafe words.deallocate()
+        unsafe words = grown
+        wordCapacity *= 4
+    }
+
+    /// Bytes that stay where they are until the write is answered.
+    @inline(__always)
+    func record(bytes: UnsafeRawPointer, count: Int, at place: UInt64) {
+        guard count > 0 else { return }
+        addSegment(AccessSegment(place: place, count: UInt32(count), kind: .bytes))
+        unsafe payloads[payloadCount] = unsafe Payload(
+            wordsBefore: wordCount, start: bytes, count: count)
+        payloadCount += 1
+        payloadSize += count
+    }
+
+    /// Zeroes, and memory given back unless it stays allocated.
+    public func recordZeroes(_ range: ByteRange, keepAllocated: Bool) {
+        guard !range.isEmpty else { return }
+        precondition(range.end.bytes <= dataSize.bytes, "an access stays within its region")
+        addSegment(
+            AccessSegment(
+                place: RegionLayout.dataStart.bytes + range.start.bytes,
+                count: UInt32(range.count.bytes), kind: keepAllocated ? .zeroes : .hole))
+    }
+
+    @inline(__always)
+    private func addSegment(_ segment: AccessSegment) {
+        // (What is over is sent ahead: requests of a channel are carried out in order.)
+        if segmentCount == AccessWire.mostSegments {
+            commitWrite(PendingAccess(purpose: Self.noPurpose))
+        }
+        unsafe segments[segmentCount] = segment
+        segmentCount += 1
+        lastIsWords = false
+    }
+
+    /// Of parts of a write that was too long for one request: no completion is handed out for them unless they
+    /// fail.
+    private static var noPurpose: UInt8 { .max }
+
+    /// Queues what was recorded as one request.
+    @inline(__always)
+    public func commitWrite(_ access: PendingAccess) {
+        let small = (segmentCount * 2 + 2 + wordCount) * 8
+        let place = unsafe reserve(small)
+        let body = segmentCount * AccessWire.segmentSize + wordCount * 8 + payloadSize
+        let header = AccessRequestHeader(
+            bodySize: UInt32(body), operation: .write, segmentCount: UInt16(segmentCount),
+            tag: enqueue(access))
+        var cursor = unsafe place.assumingMemoryBound(to: UInt64.self)
+        unsafe (cursor[0], cursor[1]) = header.words
+        for index in 0..<segmentCount {
+            unsafe cursor += 2
+            unsafe (cursor[0], cursor[1]) = segments[index].words
+        }
+        unsafe cursor += 2
+        var start = UnsafeRawPointer(place)
+        var copied = 0
+        for index in 0..<payloadCount {
+            let payload = unsafe payloads[index]
+            let count = payload.wordsBefore - copied
+            unsafe cursor.update(from: words + copied, count: count)
+            unsafe cursor += count
+            copied += count
+            unsafe push(start, UnsafeRawPointer(cursor) - start)
+            unsafe push(payload.start, payload.count)
+            unsafe start = UnsafeRawPointer(cursor)
+        }
+        unsafe cursor.update(from: words + copied, count: wordCount - copied)
+        unsafe cursor += wordCount - copied
+        unsafe push(start, UnsafeRawPointer(cursor) - start)
+        segmentCount = 0
+        wordCount = 0
+        payloadCount = 0
+        payloadSize = 0
+        lastIsWords = false
+    }
+
+    // MARK: Other requests
+
+    /// Asks for bytes of the region; `place` counts from its start.
+    @inline(__always)
+    public func read(_ place: ByteOffset, _ count: ByteCount, _ access: PendingAccess) {
+        request(.read, place.bytes, count, access)
+    }
+
+    /// Asks for a range of the volume's data.
+    @inline(__always)
+    public func read(_ range: ByteRange, _ access: PendingAccess) {
+        request(.read, RegionLayout.dataStart.bytes + range.start.bytes, range.count, access)
+    }
+
+    /// Asks for what is allocated of a range of at most `AccessWire.largestSpan` that starts at a block.
+    public func readAllocated(_ range: ByteRange, _ access: PendingAccess) {
+        request(
+            .readAllocated, RegionLayout.dataStart.bytes + range.start.bytes, range.count, access)
+    }
+
+    /// Asks for the digest of a range of the volume's data.
+    public func digest(_ range: ByteRange, _ access: PendingAccess) {
+        request(.digest, RegionLayout.dataStart.bytes + range.start.bytes, range.count, access)
+    }
+
+    @inline(__always)
+    private func request(
+        _ operation: AccessOperation, _ place: UInt64, _ count: ByteCount, _ access: PendingAccess
+    ) {
+        var access = access
+        access.count = UInt32(count.bytes)
+        access.isRead = operation == .read
+        let header = AccessRequestHeader(
+            bodySize: UInt32(AccessWire.segmentSize), operation: operation, segmentCount: 1,
+            tag: enqueue(access))
+        let segment = AccessSegment(place: place, count: UInt32(count.bytes), kind: .bytes)
+        let place = unsafe reserve(32)
+        let cursor = unsafe place.assumingMemoryBound(to: UInt64.self)
+        unsafe (cursor[0], cursor[1]) = header.words
+        unsafe (cursor[2], cursor[3]) = segment.words
+        unsafe push(UnsafeRawPointer(place), 32)
+    }
+
+    /// Asks for nothing but a reply.
+    public func probe(_ access: PendingAccess) {
+        let header = AccessRequestHeader(
+            bodySize: 0, operation: .probe, segmentCount: 0, tag: enqueue(access))
+        let place = unsafe reserve(16)
+        let cursor = unsafe place.assumingMemoryBound(to: UInt64.self)
+        unsafe (cursor[0], cursor[1]) = header.words
+        unsafe push(UnsafeRawPointer(place), 16)
+    }
+
+    @inline(__always)
+    private func enqueue(_ access: PendingAccess) -> UInt64 {
+        precondition(pendingCount < Self.mostPending, "the engine bounds what is in flight")
+        pending[Int(next % UInt64(Self.mostPending))] = access
+        defer { next &+= 1 }
+        return next
+    }
+
+    // MARK: Sending
+
+    private func reserve(_ count: Int) -> UnsafeMutableRawPointer {
+        if head == tail {
+            head = 0
+            tail = 0
+            arenaUsed = 0
+            if !large.isEmpty {
+                for block in large { block.free() }
+                large.removeAll(keepingCapacity: true)
+            }
+        }
+        guard arenaUsed + count <= Self.arenaSize else {
+            let memory = UnsafeMutableRawPointer.allocate(byteCount: count, alignment: 8)
+            unsafe large.append(LargeBlock(start: memory))
+            return unsafe memory
+        }
+        defer { arenaUsed += count }
+        return unsafe arena + arenaUsed
+    }
+
+    @inline(__always)
+    private func push(_ start: UnsafeRawPointer, _ count: Int) {
+        guard count > 0, fault == nil else { return }
+        if head != tail {
+            let last = tail - 1
+            if unsafe UnsafeRawPointer(pieces[last].iov_base) == start - pieces[last].iov_len {
+                unsafe pieces[last].iov_len += count
+                return
+            }
+        }
+        if tail == Self.mostPieces { makeRoom() }
+        unsafe pieces[tail] = iovec(
+            iov_base: UnsafeMutableRawPointer(mutating: start), iov_len: count)
+        tail += 1
+    }
+
+    /// Room for another piece: by sending, by moving, or by giving the channel up.
+    private func makeRoom() {
+        if !isBlocked { flush() }
+        if tail == Self.mostPieces, head > 0 {
+            unsafe pieces.update(from: pieces + head, count: tail - head)
+            tail -= head
+            head = 0
+        }
+        if tail == Self.mostPieces {
+            // The appliance takes nothing while more is asked of it than it can have in flight.
+            fail(.overrun)
+        }
+    }
+
+    /// Sends what is queued, as far as the socket takes it.
+    public func flush() {
+        while head < tail, fault == nil {
+            let sent = unsafe stream.send(pieces + head, min(tail - head, Self.mostPieces))
+            if sent < 0 {
+                if errno == EINTR { continue }
+                if errno == EAGAIN {
+                    isBlocked = true
+                } else {
+                    fail(.broken(errno: errno))
+                }
+                return
+            }
+            drop(sent)
+        }
+        isBlocked = false
+    }
+
+    private func drop(_ count: Int) {
+        var rest = count
+        while rest > 0, unsafe rest >= pieces[head].iov_len {
+            unsafe rest -= pieces[head].iov_len
+            head += 1
+        }
+        guard rest > 0 else { return }
+        unsafe pieces[head].iov_base += rest
+        unsafe pieces[head].iov_len -= rest
+    }
+
+    // MARK: Receiving
+
+    /// What to watch the descriptor for.
+    public var interest: Readiness {
+        var interest = stream.receivingWants
+        if isBlocked { interest.formUnion(stream.sendingWants) }
+        return interest
+    }
+
+    /// Receives what there is; what was handed out before is there no more.
+    public func receive() {
+        guard fault == nil else { return }
+        dropTaken()
+        input.makeRoom(for: neededForNextReply)
+        let count = input.receive(from: stream)
+        if count == 0 { return fail(.closed) }
+        if count < 0, errno != EAGAIN, errno != EINTR { fail(.broken(errno: errno)) }
+    }
+
+    private var neededForNextReply: Int {
+        guard input.unreadCount >= AccessWire.headerSize else { return AccessWire.headerSize }
+        let header = unsafe AccessReplyHeader(RawSpan(_unsafeBytes: input.unread))
+        return AccessWire.headerSize + min(Int(header.bodySize), AccessWire.largestBody)
+    }
+
+    private func dropTaken() {
+        input.consume(taken)
+        taken = 0
+    }
+
+    /// The next request that is answered, or that nobody answers any more; nil when there is none.
+    @inline(__always)
+    public func nextCompletion() -> AccessCompletion? {
+        dropTaken()
+        while hasPending {
+            guard fault == nil else { return abandoned() }
+            guard input.unreadCount >= AccessWire.headerSize else { return nil }
+            let header = unsafe AccessReplyHeader(RawSpan(_unsafeBytes: input.unread))
+            let size = Int(header.bodySize)
+            guard size <= AccessWire.largestBody, header.tag == oldest, let status = header.status,
+                let content = header.content
+            else {
+                fail(.malformed)
+                continue
+            }
+            guard input.unreadCount >= AccessWire.headerSize + size else { return nil }
+            let access = pending[Int(oldest % UInt64(Self.mostPending))]
+            guard isPlausible(access, status, content, size) else {
+                fail(.malformed)
+                continue
+            }
+            oldest &+= 1
+            taken = AccessWire.headerSize + size
+            if access.purpose == Self.noPurpose {
+                if status != .done { fail(.refused(status)) }
+                dropTaken()
+                continue
+            }
+            return unsafe AccessCompletion(
+                access: access, status: status, content: content,
+                bytes: UnsafeRawBufferPointer(
+                    rebasing: input.unread[AccessWire.headerSize..<taken]))
+        }
+        if input.unreadCount > 0, fault == nil { fail(.malformed) }
+        return nil
+    }
+
+    /// An appliance that answers less than it was asked must not make this process read beside it.
+    @inline(__always)
+    private func isPlausible(
+        _ access: PendingAccess, _ status: AccessStatus, _ content: ReplyContent, _ size: Int
+    ) -> Bool {
+        guard access.isRead, status == .done else { return true }
+        switch content {
+        case .bytes: return size == Int(access.count)
+        case .zeroes: return size == 0
+        case .nothing, .blocks: return false
+        }
+    }
+
+    private func abandoned() -> AccessCompletion? {
+        while hasPending {
+            let access = pending[Int(oldest % UInt64(Self.mostPending))]
+            oldest &+= 1
+            guard access.purpose != Self.noPurpose else { continue }
+            return unsafe AccessCompletion(
+                access: access, status: nil, content: .nothing,
+                bytes: UnsafeRawBufferPointer(start: nil, count: 0))
+        }
+        return nil
+    }
+
+    /// Whether more was received than is handled, of which the descriptor tells nothing.
+    public var hasHiddenInput: Bool { stream.hasPending }
+
+    /// What was received and may still be on its way to somebody.
+    public var received: UnsafeRawBufferPointer { unsafe input.storage }
+
+    /// Cuts the channel: nothing more leaves, and what is not answered fails.
+    public func fail(_ reason: ChannelFault) {
+        guard fault == nil else { return }
+        fault = reason
+        head = 0
+        tail = 0
+        isBlocked = false
+        shutdown(descriptor, Int32(SHUT_RDWR))
+    }
+}
+
+/// Why a channel is of no more use.
+public enum ChannelFault: Error, Hashable, Sendable, CustomStringConvertible {
+    /// The appliance closed it.
+    case closed
+    case broken(errno: Int32)
+    /// A reply makes no sense.
+    case malformed
+    /// The appliance refused something that cannot be refused alone.
+    case refused(AccessStatus)
+    /// More was asked for than the channel holds.
+    case overrun
+    /// This side has no more use for it.
+    case dropped
+    /// No answer came in time.
+    case silent
+
+    public var description: String {
+        switch self {
+        case .closed: "the appliance closed the connection"
+        case .broken(let code): unsafe "the connection broke: \(String(cString: strerror(code)))"
+        case .malformed: "the appliance's reply makes no sense: use the same version"
+        case .refused(let status): status.description
+        case .overrun: "the appliance takes nothing in"
+        case .dropped: "the connection is not needed any more"
+        case .silent: "the appliance did not answer in time"
+        }
+    }
+}
