@@ -122,6 +122,13 @@ public struct Tuning: Sendable {
 }
 
 extension ResiliencySet {
+    /// Goes on with another tuning, from which the size of extents is not taken: members of another kind have
+    /// come.
+    public mutating func adopt(_ tuning: Tuning) {
+        self.tuning = tuning
+        for member in active.union(rebuilding) { heard(from: member, askedAt: now) }
+    }
+
     /// The next thing to do, in order; nil when all was taken.
     @inline(__always)
     public mutating func nextEffect() -> Effect? {
