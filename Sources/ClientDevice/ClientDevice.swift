@@ -17,6 +17,7 @@ package import Logging
 package import Reactor
 import Registry
 import RemoteMemory
+package import TCPTransport
 
 /// How a client device is set up.
 package struct DeviceConfiguration: Sendable {
@@ -30,6 +31,10 @@ package struct DeviceConfiguration: Sendable {
     package var patience: UInt64 = 30_000_000_000
     /// How long an appliance may be silent before its members are given up.
     package var evictAfter: Duration
+    /// How long a member that is out of reach may take to come back before another takes its place.
+    package var replaceAfter = Duration.seconds(10)
+    /// What proves this device to appliances on the network, and them to it.
+    package var security: PeerSecurity
     /// The right to be the client device of the directory; nil where nobody else could be.
     package var claim: DeviceClaim?
     /// Called when another client device has taken over: this one serves nothing any more.
@@ -37,8 +42,10 @@ package struct DeviceConfiguration: Sendable {
 
     package init(
         directory: String, listeners: [Listener], populate: Bool, version: String,
-        evictAfter: Duration = .seconds(1), claim: DeviceClaim? = nil
+        evictAfter: Duration = .seconds(1), security: PeerSecurity = .local,
+        claim: DeviceClaim? = nil
     ) {
+        self.security = security
         self.claim = claim
         self.directory = directory
         self.evictAfter = evictAfter
@@ -91,13 +98,15 @@ package actor ClientDevice: EventHandler {
     package func start() async throws {
         frontDoor.start()
         for thread in threads { thread.start() }
-        for record in try registry.appliances() {
-            appliances[record.name] = ApplianceHandle(record: record)
+        for record in try registry.appliances() { try meet(record) }
+        await withTaskGroup { group in
+            for name in appliances.keys { group.addTask { await self.lookAfter(name) } }
         }
-        for name in appliances.keys.sorted() { await connect(name) }
         for record in try registry.volumes() {
             volumes[record.id] = ManagedVolume(record: record, thread: leastLoadedThread)
-            await takeOver(record.id)
+        }
+        await withTaskGroup { group in
+            for id in volumes.keys { group.addTask { await self.takeOver(id) } }
         }
         await publish()
         try await frontDoor.open()
@@ -137,37 +146,32 @@ package actor ClientDevice: EventHandler {
     }
 
     /// Looks after what changes by itself: appliances that come back, members that are missing.
-    func keepHouse() async {
+    ///
+    /// Each is looked after by itself: who waits for one holds up no other.
+    private func keepHouse() async {
         await endIfSuperseded()
         guard !hasEnded else { return }
-        for name in appliances.keys.sorted() {
-            await connect(name)
-            await evictIfSilent(name)
-        }
-        for id in volumes.keys {
-            await takeOverIfWaiting(id)
-            await replaceMissingMembers(of: id)
-            await sampleRebuilds(of: id)
-            if await openSnapshots(of: id) { await publish() }
-        }
+        for name in appliances.keys { Task { await lookAfter(name) } }
+        for id in volumes.keys { Task { await lookAfter(id) } }
     }
 
-    // MARK: Events: an appliance's connection hangs up
-
-    package nonisolated func ready(_ token: UInt64, _ readiness: Readiness) {
-        assumeIsolated { $0.hungUp(Int32(truncatingIfNeeded: token)) }
+    func lookAfter(_ id: VolumeID) async {
+        guard let volume = volumes[id], !volume.isLookedAfter else { return }
+        volumes[id]?.isLookedAfter = true
+        await takeOverIfWaiting(id)
+        await reopenAbsentMember(of: id)
+        await replaceMissingMembers(of: id)
+        await sampleRebuilds(of: id)
+        await noteBrokenSnapshots(of: id)
+        if await openSnapshots(of: id) { await publish() }
+        volumes[id]?.isLookedAfter = false
     }
+
+    // MARK: Events: there are none, for appliances have threads of their own
+
+    package nonisolated func ready(_ token: UInt64, _ readiness: Readiness) {}
 
     package nonisolated func turnEnded() -> Rest { .untilWoken }
-
-    private func hungUp(_ descriptor: Int32) {
-        guard
-            let name = appliances.first(where: { $0.value.connection?.descriptor == descriptor })?
-                .key
-        else { return loop.unwatch(descriptor) }
-        disconnect(name)
-        Task { await connect(name) }
-    }
 
     /// The wall clock, in milliseconds since 1970.
     static var now: Int64 {

@@ -41,6 +41,12 @@ struct ManagedVolume {
     var promotions: [MemberIndex: CheckedContinuation<Bool, Never>] = [:]
     /// Members being added right now, between the registry's change and the engine's.
     var isReplacing = false
+    /// Somebody looks after it right now.
+    var isLookedAfter = false
+    /// Since when members that failed have been missing.
+    var missingSince: [MemberIndex: ContinuousClock.Instant] = [:]
+    /// When taking over was first tried.
+    var firstTry: ContinuousClock.Instant?
     /// What last kept a missing member from being replaced; logged when it changes.
     var obstacle: String?
     var scrub: ScrubProgress?

@@ -46,6 +46,44 @@ extension RegionView {
         return true
     }
 
+    /// Loads what is allocated of `range`, which starts at a block and spans no boundary of 64 blocks; returns
+    /// which of its blocks that is, one bit each.
+    public func load(_ range: ByteRange, into place: UnsafeMutableRawPointer) -> UInt64 {
+        let first = range.start.bytes / Self.pageSize
+        let mask = allocatedBlocks(inSpan: Int(first / 64)) >> (first % 64)
+        var rest = range
+        while !rest.isEmpty {
+            let (count, isAllocated) = firstRun(of: rest)
+            let run = ByteRange(start: rest.start, count: count)
+            if isAllocated {
+                unsafe memcpy(
+                    place + Int(run.start.bytes - range.start.bytes), bytes(run),
+                    Int(count.bytes))
+            }
+            rest = ByteRange(start: run.end, count: rest.count - count)
+        }
+        return mask
+    }
+
+    /// Stores the bytes at `source`, as many as `range` has.
+    public func store(_ range: ByteRange, from source: UnsafeRawPointer) {
+        unsafe Self.store(source, at: bytes(range), count: Int(range.count.bytes))
+    }
+
+    /// Whether a range of at most 256 KiB equals the bytes at `other` (nil: zeroes), without allocating
+    /// anything; nil when that cannot be told.
+    public func equals(
+        _ range: ByteRange, _ other: UnsafeRawPointer?, using scratch: ScratchBuffer
+    ) -> Bool? {
+        let count = Int(range.count.bytes)
+        precondition(count <= ScratchBuffer.half, "a range fits the buffer it is compared through")
+        let offset = off_t(RegionLayout.dataStart.bytes + range.start.bytes)
+        guard unsafe pread(descriptor, scratch.first, count, offset) == count else { return nil }
+        if let other = unsafe other { return unsafe memcmp(scratch.first, other, count) == 0 }
+        unsafe memset(scratch.second, 0, count)
+        return unsafe memcmp(scratch.first, scratch.second, count) == 0
+    }
+
     /// How far the start of `range` goes on being allocated, or not, within one span of blocks.
     public func firstRun(of range: ByteRange) -> (count: ByteCount, isAllocated: Bool) {
         let first = range.start.bytes / Self.pageSize

@@ -78,7 +78,8 @@ private final class RunningAppliance {
         _ = await thread.add(
             VolumeSetup(
                 id: volume, name: "vol0", size: Self.size, ordering: ordering, epoch: Epoch(1),
-                patience: 1_000_000_000, active: active, decisions: { _, _ in }))
+                patience: 1_000_000_000, active: active.mapValues { .mapped($0) },
+                decisions: { _, _ in }))
         var ends: [Int32] = [0, 0]
         #expect(
             socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue), 0, &ends) == 0

@@ -54,7 +54,8 @@ import Testing
         _ = await thread.add(
             VolumeSetup(
                 id: volume, name: "vol0", size: Self.size, ordering: .parallel, epoch: Epoch(1),
-                patience: 60_000_000_000, active: regions, decisions: { sink.yield($1) }))
+                patience: 60_000_000_000, active: regions.mapValues { .mapped($0) },
+                decisions: { sink.yield($1) }))
         var ends: [Int32] = [0, 0]
         try #require(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &ends) == 0)
         defer { close(ends[0]) }

@@ -23,7 +23,10 @@ import Testing
             VolumeSetup(
                 id: volume, name: "vol0", size: Client.size, ordering: .parallel, epoch: Epoch(1),
                 patience: 60_000_000_000,
-                active: [MemberIndex(0): try Client.region(), MemberIndex(1): try Client.region()],
+                active: [
+                    MemberIndex(0): .mapped(try Client.region()),
+                    MemberIndex(1): .mapped(try Client.region()),
+                ],
                 decisions: { _, _ in }))
         var ends: [Int32] = [0, 0]
         try #require(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &ends) == 0)

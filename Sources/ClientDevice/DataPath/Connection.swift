@@ -20,21 +20,6 @@ enum ConnectionTarget {
     case snapshot(Snapshot)
 }
 
-/// A snapshot being served; its memory never changes.
-final class Snapshot {
-    let name: String
-    let size: ByteCount
-    let region: MappedRegion
-    var allocation: AllocationMap
-
-    init(name: String, size: ByteCount, region: MappedRegion) {
-        self.name = name
-        self.size = size
-        self.region = region
-        allocation = AllocationMap(deviceSize: size)
-    }
-}
-
 /// The transmission phase of one connection; lives on its target's data thread.
 @safe final class Connection {
     /// What the caller is to do after a turn.
@@ -59,7 +44,7 @@ final class Snapshot {
     private let volume: Unmanaged<Volume>?
     private let size: UInt64
     private let isReadOnly: Bool
-    private var input = ReceiveBuffer()
+    private var input = RequestBuffer()
     private var replies = ReplyQueue()
     private var unanswered = 0
     /// What the volume has not carried out yet; nothing between turns.
@@ -72,7 +57,10 @@ final class Snapshot {
     private(set) var isBlocked = false
     /// Requests are waiting in the buffer for room elsewhere.
     private(set) var isStalled = false
+    /// Payloads of unanswered requests take up all there is to receive into.
+    private var isFull = false
     private var isInTurn = false
+    private var isClaimed = false
 
     init(descriptor: Int32, target: ConnectionTarget, received: [UInt8]) {
         self.descriptor = descriptor
@@ -100,10 +88,16 @@ final class Snapshot {
     /// A reply came outside of this connection's turn.
     var wantsSending: Bool { !isInTurn }
 
+    /// Whether it is not yet among those to be sent at the end of the turn; from now on it is.
+    func claimTurn() -> Bool {
+        defer { isClaimed = true }
+        return !isClaimed
+    }
+
     /// What to watch the socket for.
     var interest: Readiness {
         var interest: Readiness = []
-        if leaving == nil, !isStalled, !isBlocked { interest.insert(.readable) }
+        if leaving == nil, !isStalled, !isBlocked, !isFull { interest.insert(.readable) }
         if isBlocked { interest.insert(.writable) }
         return interest
     }
@@ -114,8 +108,8 @@ final class Snapshot {
     func receive() -> Verdict {
         guard leaving == nil, !isBlocked else { return send() }
         isInTurn = true
-        let needed = neededForNextRequest
-        if input.makeRoom(for: needed) {
+        isFull = !input.makeRoom(for: neededForNextRequest)
+        if !isFull {
             let count = input.receive(from: descriptor)
             if count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR) {
                 leaving = .disconnected
@@ -136,6 +130,7 @@ final class Snapshot {
 
     /// Sends what is queued.
     func send() -> Verdict {
+        isClaimed = false
         if !replies.isEmpty {
             switch replies.send(to: descriptor) {
             case .all:
@@ -173,6 +168,7 @@ final class Snapshot {
 
     private func handleRequests() {
         isStalled = false
+        unsafe volume?._withUnsafeGuaranteedRef { $0.beginTurn() }
         while leaving == nil, input.unreadCount >= Wire.requestHeaderSize {
             let header = unsafe RequestHeader(RawSpan(_unsafeBytes: input.unread))
             if let fault = RequestRules.frameFault(header) {
@@ -207,7 +203,10 @@ final class Snapshot {
     }
 
     private var targetHasRoom: Bool {
-        guard let volume = unsafe volume else { return true }
+        guard let volume = unsafe volume else {
+            if case .snapshot(let snapshot) = target { return snapshot.hasRoom }
+            return true
+        }
         return unsafe volume._withUnsafeGuaranteedRef { $0.hasRoom }
     }
 
@@ -241,8 +240,9 @@ final class Snapshot {
     ) {
         guard let volume = unsafe volume else {
             if case .snapshot(let snapshot) = target {
-                replies.append(.none, cookie: cookie)
-                appendData(range, of: snapshot.region.view, &snapshot.allocation)
+                unanswered += 1
+                replies.promise(ReplyQueue.mostPieces(kind, range))
+                snapshot.read(range, cookie: cookie, for: self)
             }
             return
         }
@@ -273,11 +273,14 @@ final class Snapshot {
     @inline(__always)
     func answer(
         _ error: ErrorNumber, to kind: RequestKind, of range: ByteRange, cookie: UInt64,
-        releasing payload: Bool
+        releasing payload: UnsafeRawPointer? = nil
     ) {
         unanswered -= 1
         replies.redeem(ReplyQueue.mostPieces(kind, range))
-        if payload { input.release() }
+        if let payload = unsafe payload {
+            unsafe input.release(payload)
+            isFull = false
+        }
         guard !isAbandoned else { return }
         replies.append(error, cookie: cookie)
     }
@@ -309,8 +312,22 @@ final class Snapshot {
         }
     }
 
-    /// Copies what is on its way out of a region that is about to be unmapped.
-    func detach(from region: MappedRegion) {
-        unsafe replies.detach(from: region.bytes)
+    /// Queues the data of a read that came from afar; nil for zeroes.
+    @inline(__always)
+    func appendData(_ range: ByteRange, at data: UnsafeRawPointer?, isOwned: Bool) {
+        let count = Int(range.count.bytes)
+        guard !isAbandoned else {
+            if isOwned { unsafe data?.deallocate() }
+            return
+        }
+        guard let data = unsafe data else { return replies.append(zeroes: count) }
+        if isOwned {
+            unsafe replies.append(owned: data, count: count)
+        } else {
+            unsafe replies.append(region: data, count: count)
+        }
     }
+
+    /// Copies what is on its way out of memory that is about to be unmapped, or used for something else.
+    func detach(from memory: UnsafeRawBufferPointer) { unsafe replies.detach(from: memory) }
 }

@@ -7,7 +7,8 @@ package import Logging
 package import Reactor
 package import RemoteMemory
 package import ResiliencySet
-package import SharedMemoryTransport
+import SharedMemoryTransport
+package import TCPTransport
 
 /// An actor on an event loop's thread, with its volumes, snapshots and their connections.
 package actor DataThread: EventHandler {
@@ -16,15 +17,13 @@ package actor DataThread: EventHandler {
         unsafe loop.asUnownedSerialExecutor()
     }
 
-    /// How long an idle thread sleeps at most, in milliseconds: the grain of waiting and of idle marks.
-    private static let idleRest: Int32 = 50
-
     private let log: Logger
     private var volumes: [VolumeID: Volume] = [:]
     private var snapshots: [SnapshotKey: Snapshot] = [:]
     private var connections: [Int32: Connection] = [:]
     private var stalled: Set<Int32> = []
     private var watched: [Int32: Readiness] = [:]
+    private var channels: [Int32: ChannelOwner] = [:]
     private var isDraining = false
 
     package init(name: String, log: Logger) throws(ReactorError) {
@@ -55,7 +54,9 @@ package actor DataThread: EventHandler {
     }
 
     private func serve(_ descriptor: Int32, _ readiness: Readiness) {
-        guard let connection = connections[descriptor] else { return }
+        guard let connection = connections[descriptor] else {
+            return serveChannel(descriptor, readiness)
+        }
         if readiness.contains(.writable) || connection.isBlocked {
             settle(connection, connection.send())
         } else {
@@ -81,7 +82,10 @@ package actor DataThread: EventHandler {
     }
 
     private func watch(_ connection: Connection, _ interest: Readiness) {
-        let descriptor = connection.descriptor
+        watch(connection.descriptor, interest)
+    }
+
+    private func watch(_ descriptor: Int32, _ interest: Readiness) {
         let wasWatched = watched[descriptor] != nil
         // A hang-up is reported whether asked for or not, again and again: a connection that only waits
         // for the engine is not watched at all.
@@ -105,9 +109,32 @@ package actor DataThread: EventHandler {
     private func finishTurn() -> Rest {
         let now = clinux_monotonic_nanoseconds()
         var isBusy = false
+        var rest = Int32.max
         for volume in volumes.values {
             if volume.advance(now: now) { isBusy = true }
-            for connection in volume.takeUnsent() { settle(connection, connection.send()) }
+            volume.forEachUnsent { connection in
+                settle(connection, connection.send())
+                if connection.isBlocked { volume.detach(connection) }
+            }
+            forgetReleased(of: volume)
+            if volume.hasRemoteMembers, watchChannels(of: volume) { isBusy = true }
+            rest = min(rest, volume.tickInterval)
+        }
+        for snapshot in snapshots.values {
+            guard let channel = snapshot.channel else { continue }
+            snapshot.flush()
+            snapshot.forEachUnsent { connection in
+                settle(connection, connection.send())
+                if connection.isBlocked { unsafe connection.detach(from: channel.received) }
+            }
+            guard !snapshot.isBroken else { continue }
+            if channels[channel.descriptor] == nil {
+                channels[channel.descriptor] = .snapshot(snapshot)
+            }
+            if watch(channel) {
+                isBusy = true
+                snapshot.receive()
+            }
         }
         if !stalled.isEmpty {
             let waiting = stalled
@@ -116,9 +143,60 @@ package actor DataThread: EventHandler {
                 guard let connection = connections[descriptor] else { continue }
                 settle(connection, connection.resume())
             }
+            for volume in volumes.values { volume.flushChannels() }
         }
         if isBusy { return .none }
-        return volumes.isEmpty ? .untilWoken : .atMost(Self.idleRest)
+        return rest == .max ? .untilWoken : .atMost(rest)
+    }
+
+    // MARK: Channels to far members
+
+    /// Whose channel a descriptor is.
+    private enum ChannelOwner {
+        case volume(Volume, MemberIndex)
+        case snapshot(Snapshot)
+    }
+
+    private func serveChannel(_ descriptor: Int32, _ readiness: Readiness) {
+        switch channels[descriptor] {
+        case .volume(let volume, let member): volume.receive(from: member)
+        case .snapshot(let snapshot): snapshot.receive()
+        case nil: loop.unwatch(descriptor)
+        }
+    }
+
+    /// Watches the channels that a volume has now; true when one has more than its descriptor tells.
+    private func watchChannels(of volume: Volume) -> Bool {
+        var hasMore = false
+        for member in volume.remoteMembers {
+            volume.links[member.number]?.use { channel in
+                if channels[channel.descriptor] == nil {
+                    channels[channel.descriptor] = .volume(volume, member)
+                }
+                guard watch(channel) else { return }
+                hasMore = true
+                volume.receive(from: member)
+            }
+        }
+        return hasMore
+    }
+
+    /// Watches a channel for what it waits for now; true when it has more than its descriptor tells.
+    private func watch(_ channel: RegionChannel) -> Bool {
+        let interest = channel.interest
+        if watched[channel.descriptor] ?? [] != interest { watch(channel.descriptor, interest) }
+        return channel.hasHiddenInput
+    }
+
+    private func forgetReleased(of volume: Volume) {
+        for visit in volume.takeReleased() { forget(visit.channel) }
+    }
+
+    /// Forgets a channel; to be called before its descriptor is closed.
+    private func forget(_ channel: RegionChannel) {
+        loop.unwatch(channel.descriptor)
+        watched[channel.descriptor] = nil
+        channels[channel.descriptor] = nil
     }
 
     // MARK: Connections
@@ -186,7 +264,7 @@ package actor DataThread: EventHandler {
     package func add(_ setup: VolumeSetup) -> ByteCount {
         let volume = Volume(setup)
         volumes[setup.id] = volume
-        return volume.repair(rebuilding: setup.rebuilding)
+        return volume.repair(setup)
     }
 
     /// Lets go of a volume: its clients are disconnected, its memory is unmapped.
@@ -195,6 +273,7 @@ package actor DataThread: EventHandler {
         volume.fence()
         closeConnections(connections(of: volume))
         volume.unmapAll(connections: [])
+        forgetReleased(of: volume)
     }
 
     /// Takes the news that a member's appliance died; true when it is kept all the same, since it is the
@@ -203,11 +282,21 @@ package actor DataThread: EventHandler {
         volumes[id]?.lose(member) ?? false
     }
 
+    /// Adds a member to be rebuilt; with `keepsData` its region is the one it had when it failed.
     package func add(
-        _ region: MappedRegion, identity: RegionID, as member: MemberIndex, to id: VolumeID,
-        epoch: Epoch
+        _ memory: MemberMemory, identity: RegionID, as member: MemberIndex, to id: VolumeID,
+        epoch: Epoch, keepsData: Bool = false
     ) {
-        volumes[id]?.add(region, identity: identity, as: member, epoch: epoch)
+        volumes[id]?.add(
+            memory, identity: identity, as: member, epoch: epoch, keepsData: keepsData)
+    }
+
+    /// The last active member, while it cannot be reached; nil when there is no such member.
+    package func absentMember(of id: VolumeID) -> MemberIndex? { volumes[id]?.absent.first }
+
+    /// The last member is there again, by way of a new channel.
+    package func memberReturned(_ member: MemberIndex, of id: VolumeID, _ memory: MemberMemory) {
+        volumes[id]?.memberReturned(member, memory)
     }
 
     /// The registry holds a decision of the volume's engine.
@@ -271,8 +360,15 @@ package actor DataThread: EventHandler {
 
     // MARK: Snapshots
 
-    package func add(_ region: MappedRegion, as key: SnapshotKey, export: String, size: ByteCount) {
-        snapshots[key] = Snapshot(name: export, size: size, region: region)
+    /// Serves a snapshot, in place of what served it before.
+    package func add(_ memory: MemberMemory, as key: SnapshotKey, export: String, size: ByteCount) {
+        remove(key)
+        snapshots[key] = Snapshot(name: export, size: size, memory: memory)
+    }
+
+    /// The snapshots whose channel broke.
+    package func brokenSnapshots() -> [SnapshotKey] {
+        snapshots.filter { $0.value.isBroken }.map(\.key)
     }
 
     package func connectionCount(of key: SnapshotKey) -> Int {
@@ -289,6 +385,11 @@ package actor DataThread: EventHandler {
     /// Lets go of a snapshot: its clients are disconnected, its memory is unmapped.
     package func remove(_ key: SnapshotKey) {
         guard let snapshot = snapshots.removeValue(forKey: key) else { return }
+        if let channel = snapshot.channel {
+            channel.fail(.dropped)
+            snapshot.flush()
+            forget(channel)
+        }
         closeConnections(connections(of: snapshot))
     }
 }
@@ -302,17 +403,24 @@ package struct VolumeSetup: Sendable {
     package var epoch: Epoch
     /// How long requests wait below the minimum of members, in nanoseconds.
     package var patience: UInt64
-    package var active: [MemberIndex: MappedRegion]
+    /// How long a far member may be silent before it is given up, in nanoseconds.
+    package var evictAfter: UInt64 = 1_000_000_000
+    package var active: [MemberIndex: MemberMemory]
     /// Members whose rebuild is to go on where it stood.
-    package var rebuilding: [MemberIndex: MappedRegion]
+    package var rebuilding: [MemberIndex: MemberMemory]
+    /// Active members that this takeover does without.
+    package var lost: [MemberIndex] = []
+    /// Members that failed before and may come back.
+    package var away: [MemberIndex] = []
     /// Which region each member has.
     package var identities: [MemberIndex: RegionID]
     package var decisions: @Sendable (VolumeID, MembershipDecision) -> Void
+    package var breaks: @Sendable (VolumeID, MemberIndex, ChannelFault) -> Void = { _, _, _ in }
 
     package init(
         id: VolumeID, name: String, size: ByteCount, ordering: Ordering, epoch: Epoch,
-        patience: UInt64, active: [MemberIndex: MappedRegion],
-        rebuilding: [MemberIndex: MappedRegion] = [:], identities: [MemberIndex: RegionID] = [:],
+        patience: UInt64, active: [MemberIndex: MemberMemory],
+        rebuilding: [MemberIndex: MemberMemory] = [:], identities: [MemberIndex: RegionID] = [:],
         decisions: @escaping @Sendable (VolumeID, MembershipDecision) -> Void
     ) {
         self.id = id

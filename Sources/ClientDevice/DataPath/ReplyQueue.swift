@@ -105,6 +105,12 @@ struct ReplyQueue: ~Copyable {
         unsafe push(data, count, .region)
     }
 
+    /// Adds data that is freed once it was sent.
+    mutating func append(owned data: UnsafeRawPointer, count: Int) {
+        unsafe origins[tail] = UnsafeMutableRawPointer(mutating: data)
+        unsafe push(data, count, .owned)
+    }
+
     /// Adds data of which nothing is allocated.
     @inline(__always)
     mutating func append(zeroes count: Int) {

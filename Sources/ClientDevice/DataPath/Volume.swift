@@ -1,12 +1,13 @@
-// One volume on its thread: drives the engine, and carries out what it asks for in mapped memory.
+// One volume on its thread: drives the engine, and carries out what it asks for on each member.
 //
-//     Connection ──submit──▶ Volume ──▶ ResiliencySet ──perform──▶ RegionView (each member)
-//          ▲                                │
+//     Connection ──submit──▶ Volume ──▶ ResiliencySet ──perform──▶ RegionView     (mapped: done at once)
+//          ▲                   ▲            │      └─────post────▶ RegionChannel  (far: done when answered)
+//          │                   └── take ◀───┼─────────────────────────┘
 //          └────────── answer ◀── reply ────┘          record ──▶ the control thread, the registry
 //
 // Accesses to shared memory complete at once, so a request usually runs from its first byte to its reply
 // within one `drain`, alone or with a few others, on one thread, without a lock, an allocation or a system
-// call.
+// call. What goes to far members is sent at the end of a turn, with one system call each.
 
 import BlockServer
 import CLinux
@@ -14,9 +15,12 @@ import NBDProtocol
 import RemoteMemory
 import ResiliencySet
 import SharedMemoryTransport
+import TCPTransport
 
 /// What the control side hears from a volume.
 typealias DecisionSink = @Sendable (VolumeID, MembershipDecision) -> Void
+/// The same of a member whose channel broke.
+typealias BreakSink = @Sendable (VolumeID, MemberIndex, ChannelFault) -> Void
 
 /// What the clients of a volume asked for since it was taken over.
 package struct VolumeCounters: Hashable, Sendable {
@@ -40,10 +44,18 @@ package struct VolumeCounters: Hashable, Sendable {
         var kind = RequestKind.read
         /// The member that a read was carried out on.
         var source = MemberIndex(0)
+        /// A far member answered the read, with this data; nil for zeroes.
+        var isFar = false
+        var data: UnsafeRawPointer?
+        /// The data is a copy of its own.
+        var ownsData = false
     }
 
     /// The most requests that wait for their reply; the engine's own limit is a little lower.
     private static let requestLimit = 256
+    /// The grain of waiting and of idle marks; and of late answers while any is due; in milliseconds.
+    private static let usualTick: Int32 = 50
+    private static let busyTick: Int32 = 2
 
     let id: VolumeID
     let name: String
@@ -55,6 +67,17 @@ package struct VolumeCounters: Hashable, Sendable {
     var engine: ResiliencySet
     let views = FixedArray<RegionView?>(repeating: nil, count: MemberIndex.limit)
     private var regions: [MemberIndex: MappedRegion] = [:]
+    let links = FixedArray<ChannelReference?>(repeating: nil, count: MemberIndex.limit)
+    private var visits: [MemberIndex: RegionVisit] = [:]
+    /// Members that are reached by messages.
+    private(set) var remoteMembers = MemberSet()
+    var transfers: [UInt32: Transfer] = [:]
+    var transferNumber: UInt32 = 0
+    /// Reads whose data came since it was last looked after.
+    private let freshReads = FixedArray<UInt32>(repeating: 0, count: Volume.requestLimit)
+    private var freshReadCount = 0
+    private let evictAfter: UInt64
+    private let patience: UInt64
     /// Which regions members have or had: dirty maps name them.
     var identities: [MemberIndex: RegionID] = [:]
     var allocation: AllocationMap
@@ -65,11 +88,14 @@ package struct VolumeCounters: Hashable, Sendable {
     private var gathered = WriteGroup()
     let scratch = ScratchBuffer()
     private let decisions: DecisionSink
+    let onBreak: BreakSink
     /// Answered outside of their own turn; to be sent at the end of it.
-    private(set) var unsent: [Connection] = []
+    private var unsent: [Connection] = []
+    private var sending: [Connection] = []
+    private var released: [RegionVisit] = []
     private var nextTick: UInt64 = 0
 
-    /// A volume whose members are mapped; it still has to be repaired.
+    /// A volume whose members are open; it still has to be repaired.
     init(_ setup: VolumeSetup) {
         id = setup.id
         name = setup.name
@@ -77,53 +103,94 @@ package struct VolumeCounters: Hashable, Sendable {
         decisions = setup.decisions
         identities = setup.identities
         allocation = AllocationMap(deviceSize: size)
-        var tuning = Tuning()
-        tuning.patience = setup.patience
+        onBreak = setup.breaks
+        evictAfter = setup.evictAfter
+        let isRemote = setup.active.values.contains { $0.isRemote }
         engine = ResiliencySet(
             size: size, ordering: setup.ordering, epoch: setup.epoch,
-            active: MemberSet(setup.active.keys), tuning: tuning)
+            active: MemberSet(setup.active.keys),
+            tuning: Tuning.usual(
+                patience: setup.patience, evictAfter: isRemote ? setup.evictAfter : 0))
+        patience = setup.patience
+        engine.setTime(clinux_monotonic_nanoseconds())
         for token in 0..<Self.requestLimit {
             freeTokens[token] = UInt8(Self.requestLimit - 1 - token)
         }
-        for (member, region) in setup.active { map(region, as: member) }
+        for (member, memory) in setup.active { hold(memory, as: member) }
     }
 
     /// Finishes what the previous owner left half-done, its writes and its rebuilds; returns how many
-    /// bytes of writes had to be settled.
-    func repair(rebuilding: [MemberIndex: MappedRegion]) -> ByteCount {
-        for (member, region) in regions {
-            region.view.replayRedo()
-            for (slot, content) in intents(in: region.view) {
-                engine.foundIntent(content, slot: slot, on: member)
-            }
-            for other in rebuilding.keys {
-                guard let identity = identities[other],
-                    let words = region.view.loadMap(of: other, region: identity)
-                else { continue }
-                engine.foundMap(words, of: other)
+    /// bytes of writes will be settled, which with far members goes on behind this.
+    func repair(_ setup: VolumeSetup) -> ByteCount {
+        for member in setup.active.keys {
+            if let region = regions[member] {
+                region.view.replayRedo()
+                gather(from: region.view, member, setup)
+            } else if let visit = visits[member] {
+                gather(from: visit, member, setup)
             }
         }
+        for member in setup.lost { engine.lostAtTakeover(member) }
         let settled = engine.repair()
         drain()
-        for (member, region) in rebuilding {
-            map(region, as: member)
-            engine.add(
-                member, epoch: engine.epoch, keepsData: true,
-                intents: intents(in: region.view))
-            drain()
+        for (member, memory) in setup.rebuilding {
+            hold(memory, as: member)
+            rejoin(member, epoch: engine.epoch)
         }
         return settled
     }
 
-    private func intents(in view: RegionView) -> [(slot: UInt8, content: IntentSlot)] {
-        (0..<UInt8(RegionLayout.intentSlotCount)).compactMap { slot in
-            view.intentSlot(slot).map { (slot, $0) }
+    /// Takes what stands in the header of an active member.
+    private func gather(
+        from region: some RegionAccess, _ member: MemberIndex, _ setup: VolumeSetup
+    ) {
+        for (slot, content) in Self.intents(in: region) {
+            engine.foundIntent(content, slot: slot, on: member)
+        }
+        for other in setup.rebuilding.keys + setup.away {
+            guard let identity = identities[other],
+                let words = region.loadMap(of: other, region: identity)
+            else { continue }
+            engine.foundMap(words, of: other)
         }
     }
 
-    private func map(_ region: MappedRegion, as member: MemberIndex) {
-        regions[member] = region
-        views[member.number] = region.view
+    /// Adds a member with the memory it had: only what it misses is copied, if that is known.
+    private func rejoin(_ member: MemberIndex, epoch: Epoch) {
+        let found =
+            regions[member].map { Self.intents(in: $0.view) }
+            ?? visits[member].map { Self.intents(in: $0) } ?? []
+        engine.add(member, epoch: epoch, keepsData: true, intents: found)
+        drain()
+    }
+
+    private static func intents(
+        in region: some RegionAccess
+    ) -> [(slot: UInt8, content: IntentSlot)] {
+        (0..<UInt8(RegionLayout.intentSlotCount)).compactMap { slot in
+            region.intentSlot(slot).map { (slot, $0) }
+        }
+    }
+
+    private func hold(_ memory: MemberMemory, as member: MemberIndex) {
+        switch memory {
+        case .mapped(let region):
+            regions[member] = region
+            views[member.number] = region.view
+        case .remote(let visit):
+            visits[member] = visit
+            links[member.number] = ChannelReference(visit.channel)
+            if remoteMembers.isEmpty {
+                engine.adopt(.usual(patience: patience, evictAfter: evictAfter))
+            }
+            remoteMembers.insert(member)
+        }
+    }
+
+    /// Forgets a channel that broke.
+    func dropRemote(_ member: MemberIndex) {
+        if let visit = visits.removeValue(forKey: member) { released.append(visit) }
+        remoteMembers.remove(member)
     }
 
     // MARK: Requests
@@ -153,14 +220,63 @@ package struct VolumeCounters: Hashable, Sendable {
                     if gather(operation) { continue }
                     // On each member, what was asked for first is done first.
                     carryOutWrites()
-                    let outcome = perform(operation)
-                    engine.complete(operation.ticket, on: operation.member, outcome)
+                    carryOut(operation)
                 case .reply(let token, let outcome): answer(Int(token), outcome)
                 case .record(let decision): decisions(id, decision)
-                case .disconnect: break
+                case .disconnect(let member): cut(member)
                 }
             }
         } while carryOutWrites()
+        if hasRemoteMembers { cutUnused() }
+    }
+
+    @inline(__always)
+    private func carryOut(_ operation: RemoteOperation) {
+        if hasRemoteMembers {
+            if let link = links[operation.member.number] { return post(operation, link) }
+            if let source = operation.sourceMember, remoteMembers.contains(source) {
+                return beginTransfer(operation)
+            }
+        }
+        let outcome = perform(operation)
+        engine.complete(operation.ticket, on: operation.member, outcome)
+    }
+
+    /// Cuts the channel to a silent member; it is let go of at the end of the turn.
+    private func cut(_ member: MemberIndex) {
+        links[member.number]?.use { $0.fail(.silent) }
+    }
+
+    var hasRemoteMembers: Bool { !remoteMembers.isEmpty }
+
+    /// Where the bytes of a client's write are.
+    @inline(__always)
+    func payload(of token: UInt32) -> UnsafeRawPointer? { unsafe pending[Int(token)].payload }
+
+    /// Takes what a far member answered to a client's read.
+    @inline(__always)
+    func take(_ completion: AccessCompletion, for token: UInt32) {
+        unsafe pending[Int(token)].data =
+            completion.content == .bytes ? completion.bytes.baseAddress : nil
+        pending[Int(token)].isFar = true
+        if completion.content == .bytes, freshReadCount < Self.requestLimit {
+            freshReads[freshReadCount] = token
+            freshReadCount += 1
+        }
+    }
+
+    /// Copies the data of reads that are not answered yet: what was received stays only until more is.
+    func keepUnansweredReads() {
+        for index in 0..<freshReadCount {
+            let token = Int(freshReads[index])
+            guard let data = unsafe pending[token].data, !pending[token].ownsData else { continue }
+            let count = Int(pending[token].range.count.bytes)
+            let copy = UnsafeMutableRawPointer.allocate(byteCount: count, alignment: 16)
+            unsafe memcpy(copy, data, count)
+            unsafe pending[token].data = UnsafeRawPointer(copy)
+            pending[token].ownsData = true
+        }
+        freshReadCount = 0
     }
 
     /// Keeps an operation for `carryOutWrites`; false when it is something else than a usual write.
@@ -197,6 +313,7 @@ package struct VolumeCounters: Hashable, Sendable {
     @inline(__always)
     private func answer(_ token: Int, _ outcome: RequestOutcome) {
         let request = pending[token]
+        unsafe pending[token].data = nil
         freeTokens[freeTokenCount] = UInt8(token)
         freeTokenCount += 1
         guard let unmanaged = unsafe request.connection else { return }
@@ -208,21 +325,25 @@ package struct VolumeCounters: Hashable, Sendable {
             if outcome == .failed, engine.phase == .fenced { connection.leaveUnanswered() }
             unsafe connection.answer(
                 outcome == .done ? .none : .inputOutput, to: request.kind, of: request.range,
-                cookie: request.cookie, releasing: request.payload != nil)
+                cookie: request.cookie, releasing: request.payload)
             if isData {
-                appendData(request.range, from: request.source, to: connection)
+                appendData(of: request, to: connection)
             } else if request.kind == .discard, outcome == .done {
                 allocation.remove(request.range)
             }
-            if connection.wantsSending { unsent.append(connection) }
+            if !isData, request.ownsData { unsafe request.data?.deallocate() }
+            if connection.wantsSending, connection.claimTurn() { unsent.append(connection) }
         }
     }
 
     @inline(__always)
-    private func appendData(_ range: ByteRange, from source: MemberIndex, to connection: Connection)
-    {
-        guard let view = views[source.number] else { return }
-        connection.appendData(range, of: view, &allocation)
+    private func appendData(of request: PendingRequest, to connection: Connection) {
+        guard !request.isFar else {
+            return unsafe connection.appendData(
+                request.range, at: request.data, isOwned: request.ownsData)
+        }
+        guard let view = views[request.source.number] else { return }
+        connection.appendData(request.range, of: view, &allocation)
     }
 
     @inline(__always)
@@ -256,6 +377,7 @@ package struct VolumeCounters: Hashable, Sendable {
             return .done
         case .read(_, let token):
             pending[Int(token)].source = operation.member
+            pending[Int(token)].isFar = false
             return .done
         default: return performRarely(operation, view)
         }
@@ -263,26 +385,60 @@ package struct VolumeCounters: Hashable, Sendable {
 
     // MARK: Turns
 
-    /// Takes the connections that were answered outside of their turn.
-    func takeUnsent() -> [Connection] {
-        defer { unsent.removeAll(keepingCapacity: true) }
-        return unsent
+    /// Hands out the connections that were answered outside of their turn.
+    @inline(__always)
+    func forEachUnsent(_ body: (Connection) -> Void) {
+        guard !unsent.isEmpty else { return }
+        swap(&unsent, &sending)
+        for connection in sending { body(connection) }
+        sending.removeAll(keepingCapacity: true)
+    }
+
+    /// Copies what is on its way from a far member to a client that does not take it now.
+    func detach(_ connection: Connection) {
+        for member in remoteMembers {
+            links[member.number]?.use { unsafe connection.detach(from: $0.received) }
+        }
+    }
+
+    /// Takes the channels that are of no more use; they are closed when nobody holds them any more.
+    func takeReleased() -> [RegionVisit] {
+        guard !released.isEmpty else { return [] }
+        defer { released = [] }
+        return released
+    }
+
+    /// How long the engine may go without being told the time, in milliseconds.
+    ///
+    /// Reads that are late are asked of another member, and silent members are given up: that needs a finer
+    /// clock than memory that is always there.
+    var tickInterval: Int32 {
+        guard hasRemoteMembers else { return Self.usualTick }
+        return engine.isQuiet
+            ? Int32(min(UInt64(Self.usualTick), max(1, evictAfter / 20_000_000))) : Self.busyTick
+    }
+
+    /// Tells the time before requests are taken, where their age matters.
+    @inline(__always)
+    func beginTurn() {
+        if hasRemoteMembers { engine.setTime(clinux_monotonic_nanoseconds()) }
     }
 
     /// One step of what goes on beside the I/O; false when there is nothing to do.
     func advance(now: UInt64) -> Bool {
         if now >= nextTick {
-            nextTick = now + 50_000_000
+            nextTick = now + UInt64(tickInterval) * 1_000_000
             engine.tick(now)
             // (Mapped memory is always there: what failed on the last copy is tried again.)
             if let last = engine.absent.first, let view = views[last.number] {
-                engine.memberReturned(last, intents: intents(in: view))
+                engine.memberReturned(last, intents: Self.intents(in: view))
             }
             if engine.isQuiet { engine.markCompleted() }
             drain()
         }
         let more = engine.advanceBackground()
         if more { drain() }
+        flushChannels()
         return more
     }
 
@@ -300,18 +456,33 @@ package struct VolumeCounters: Hashable, Sendable {
 
     func standing(of member: MemberIndex) -> RebuildStanding? { engine.rebuildStanding(of: member) }
 
+    /// The last active member, while it cannot be reached.
+    var absent: MemberSet { engine.absent }
+
+    /// Adds a member to be rebuilt; with `keepsData` its region is the one it had when it failed.
     func add(
-        _ region: MappedRegion, identity: RegionID, as member: MemberIndex, epoch: Epoch
+        _ memory: MemberMemory, identity: RegionID, as member: MemberIndex, epoch: Epoch,
+        keepsData: Bool
     ) {
         identities[member] = identity
-        map(region, as: member)
+        hold(memory, as: member)
+        guard !keepsData else { return rejoin(member, epoch: epoch) }
         engine.add(member, epoch: epoch)
         drain()
     }
 
-    /// Returns whether the member is kept all the same, as the last copy.
+    /// The last member is there again, by way of a new channel.
+    func memberReturned(_ member: MemberIndex, _ memory: MemberMemory) {
+        guard engine.absent.contains(member), case .remote(let visit) = memory else { return }
+        hold(memory, as: member)
+        engine.memberReturned(member, intents: Self.intents(in: visit))
+        drain()
+    }
+
+    /// Takes the news that a member's memory is gone, or is on an appliance that hangs; returns whether the
+    /// member is kept all the same, as the last copy.
     func lose(_ member: MemberIndex) -> Bool {
-        engine.memberLost(member, isAccessible: true)
+        engine.memberLost(member, isAccessible: views[member.number] != nil)
         drain()
         return engine.isForsaken(member)
     }
@@ -337,13 +508,16 @@ package struct VolumeCounters: Hashable, Sendable {
 
     /// Lets go of a member's memory; nothing may be on its way out from it.
     func unmap(_ member: MemberIndex, connections: some Sequence<Connection>) {
+        if links[member.number] != nil { channelBroke(member) }
         guard let region = regions.removeValue(forKey: member) else { return }
         views[member.number] = nil
-        for connection in connections { connection.detach(from: region) }
+        for connection in connections { unsafe connection.detach(from: region.bytes) }
     }
 
     func unmapAll(connections: [Connection]) {
-        for member in Array(regions.keys) { unmap(member, connections: connections) }
+        for number in 0..<MemberIndex.limit {
+            unmap(MemberIndex(number), connections: connections)
+        }
     }
 
     func fence() {

@@ -1,36 +1,80 @@
 // Which appliances answer. A broken connection is news; what it means is found out by connecting again:
-// refused, or a new incarnation, and the memory is gone; the same incarnation, and nothing happened.
+//
+//     the same incarnation      nothing happened
+//     a new incarnation         its memory is gone
+//     refused, on this host     its process is gone, and the memory with it
+//     anything else             it may come back
 
 import Appliance
 import Control
-import Reactor
 import Logging
+import Reactor
 import Registry
 import RemoteMemory
+import TCPTransport
 
-/// An appliance and the connection to it, while there is one.
+/// An appliance and what is known of it.
 struct ApplianceHandle {
     let record: ApplianceRecord
-    var connection: ApplianceConnection?
+    let link: ApplianceLink
+    /// The connection stands, as far as is known.
+    var isUp = false
     var description: ApplianceDescription?
     var hasLoggedAbsence = false
-    /// Nobody listens at its address.
+    /// Nobody listens at its address, which is on this host.
     var isDead = false
     /// When it is to be tried again after it did not answer.
     var notBefore: ContinuousClock.Instant?
+    /// How often in a row it did not answer.
+    var failures = 0
     /// When it last answered.
     var lastAnswer = ContinuousClock.now
     /// It was silent for too long, and its members were given up.
     var isEvicted = false
+    /// Somebody is finding out how it is right now.
+    var isLookedAfter = false
 
-    init(record: ApplianceRecord) { self.record = record }
-
-    var isUp: Bool { connection != nil }
+    init(record: ApplianceRecord, link: ApplianceLink) {
+        self.record = record
+        self.link = link
+    }
 }
 
 extension ClientDevice {
-    /// How long an appliance that does not answer is left alone.
-    private static let respite = Duration.seconds(5)
+    /// How long an appliance that does not answer is left alone: at first, and at most.
+    private static let respite = (first: Duration.milliseconds(100), longest: Duration.seconds(5))
+
+    /// Starts to know an appliance; nothing is asked of it yet.
+    func meet(_ record: ApplianceRecord) throws(ReactorError) {
+        let name = record.name
+        let link = try ApplianceLink(
+            to: Address(record.address), named: "to-\(name)", security: configuration.security
+        ) { [weak self] in
+            Task { [weak self] in await self?.hungUp(name) }
+        }
+        appliances[name] = ApplianceHandle(record: record, link: link)
+    }
+
+    /// Forgets an appliance.
+    func part(from name: String) async {
+        guard let handle = appliances.removeValue(forKey: name) else { return }
+        await handle.link.disconnect()
+        handle.link.stop()
+    }
+
+    private func hungUp(_ name: String) async {
+        appliances[name]?.isUp = false
+        await lookAfter(name)
+    }
+
+    /// Finds out how an appliance is, unless somebody does already.
+    func lookAfter(_ name: String) async {
+        guard let handle = appliances[name], !handle.isLookedAfter else { return }
+        appliances[name]?.isLookedAfter = true
+        await connect(name)
+        await evictIfSilent(name)
+        appliances[name]?.isLookedAfter = false
+    }
 
     private func warnOfSnapshots(on appliance: String) {
         for volume in volumes.values {
@@ -45,55 +89,99 @@ extension ClientDevice {
     }
 
     /// Connects to an appliance unless that is done, and draws the conclusions of what answers.
-    func connect(_ name: String) async {
+    private func connect(_ name: String) async {
         guard let handle = appliances[name], !handle.isUp else { return }
         if let notBefore = handle.notBefore, ContinuousClock.now < notBefore { return }
         do throws(ApplianceConnectionError) {
-            let connection = try Self.connection(to: handle.record.address)
-            let description = try connection.describe()
-            let previous = handle.description?.incarnation
-            appliances[name]?.connection = connection
-            appliances[name]?.description = description
-            appliances[name]?.hasLoggedAbsence = false
-            appliances[name]?.isDead = false
-            appliances[name]?.notBefore = nil
-            appliances[name]?.lastAnswer = ContinuousClock.now
-            appliances[name]?.isEvicted = false
-            try? loop.watch(
-                connection.descriptor, for: .hungUp, token: UInt64(connection.descriptor))
-            log.info("appliance \(name) is up, incarnation \(description.incarnation)")
-            if let previous, previous != description.incarnation {
-                log.warning("appliance \(name) lost its memory: it is a new incarnation")
-            }
-            await loseMembers(on: name, except: description.incarnation)
+            let description = try await handle.link.connect()
+            guard description.name == name else { return misnamed(name, description.name) }
+            await welcome(name, description)
         } catch {
             if !handle.hasLoggedAbsence {
                 log.warning("appliance \(name): \(error)")
                 appliances[name]?.hasLoggedAbsence = true
             }
-            if case .unreachable = error {
+            if case .unreachable = error, !handle.link.isRemote {
                 if !handle.isDead { warnOfSnapshots(on: name) }
                 appliances[name]?.isDead = true
                 await loseMembers(on: name, except: nil)
             } else {
-                // It is there but does not answer: asking it again and again would hold up the others.
-                appliances[name]?.notBefore = ContinuousClock.now + Self.respite
+                // It is there but does not answer, or out of reach: it is left alone for a while, longer
+                // each time, and not by all client devices at once.
+                postpone(name)
             }
         }
     }
 
-    /// Gives up the members of an appliance that has been silent for `evictAfter`.
+    /// Another appliance listens at the address of this one.
+    private func misnamed(_ name: String, _ found: String) {
+        if appliances[name]?.hasLoggedAbsence == false {
+            log.error("appliance \(found) answers at the address of \(name): stop one of them")
+            appliances[name]?.hasLoggedAbsence = true
+        }
+        postpone(name)
+    }
+
+    private func postpone(_ name: String) {
+        guard let handle = appliances[name] else { return }
+        let doubled = Self.respite.first * (1 << min(handle.failures, 6))
+        let pause = min(doubled, Self.respite.longest) * Double.random(in: 0.75...1.25)
+        appliances[name]?.failures += 1
+        appliances[name]?.notBefore = ContinuousClock.now + pause
+    }
+
+    private func welcome(_ name: String, _ description: ApplianceDescription) async {
+        let previous = appliances[name]?.description?.incarnation
+        appliances[name]?.isUp = true
+        appliances[name]?.description = description
+        appliances[name]?.hasLoggedAbsence = false
+        appliances[name]?.isDead = false
+        appliances[name]?.notBefore = nil
+        appliances[name]?.failures = 0
+        appliances[name]?.lastAnswer = ContinuousClock.now
+        appliances[name]?.isEvicted = false
+        log.info("appliance \(name) is up, incarnation \(description.incarnation)")
+        if let previous, previous != description.incarnation {
+            log.warning("appliance \(name) lost its memory: it is a new incarnation")
+        }
+        await loseMembers(on: name, except: description.incarnation)
+        await freeForgotten(on: name, description.regions)
+    }
+
+    /// Gives regions back that sets of this registry forgot while the appliance was away.
+    private func freeForgotten(on name: String, _ regions: [RegionID]) async {
+        for region in regions where !isKnown(region) {
+            let observation = try? await call(name) {
+                connection throws(ApplianceConnectionError) in try connection.observe(region)
+            }
+            // (Only those of its sets are this client device's business.)
+            guard let cluster = observation?.cluster, volumes[cluster.volume] != nil,
+                !isKnown(region)
+            else { continue }
+            log.info("appliance \(name) gives a forgotten region back: \(region)")
+            await free(region, on: name)
+        }
+    }
+
+    private func isKnown(_ region: RegionID) -> Bool {
+        volumes.values.contains { volume in
+            volume.record.members.contains { $0.region == region }
+                || volume.snapshots.contains { $0.region == region }
+        }
+    }
+
+    /// Gives up the members of an appliance on this host that has been silent for `evictAfter`.
     ///
     /// Its memory can still be reached by this process, but by no successor: while it hangs, a copy there is
-    /// worth as little as one on an appliance that died.
-    func evictIfSilent(_ name: String) async {
+    /// worth as little as one on an appliance that died. (Members far away are given up by their engine.)
+    private func evictIfSilent(_ name: String) async {
         let half = configuration.evictAfter / 2
         guard let handle = appliances[name], handle.description != nil, !handle.isDead,
-            ContinuousClock.now - handle.lastAnswer >= half
+            !handle.link.isRemote, ContinuousClock.now - handle.lastAnswer >= half
         else { return }
         if handle.isUp {
             do throws(ApplianceConnectionError) {
-                _ = try call(name) { connection throws(ApplianceConnectionError) in
+                _ = try await call(name) { connection throws(ApplianceConnectionError) in
                     try connection.describe(within: max(1, Int(half / .milliseconds(1))))
                 }
                 appliances[name]?.lastAnswer = ContinuousClock.now
@@ -121,36 +209,25 @@ extension ClientDevice {
         }
     }
 
-    static func connection(to address: String) throws(ApplianceConnectionError)
-        -> ApplianceConnection
-    {
-        guard address.hasPrefix("unix:") else { throw .unsupported(address: address) }
-        return try ApplianceConnection(path: String(address.dropFirst("unix:".count)))
-    }
-
-    /// Drops the connection to an appliance.
-    func disconnect(_ name: String) {
-        if let connection = appliances[name]?.connection { loop.unwatch(connection.descriptor) }
-        appliances[name]?.connection = nil
-    }
-
-    /// Calls an appliance; nil when it is not there (any more).
-    func call<Result>(
-        _ name: String, _ body: (ApplianceConnection) throws(ApplianceConnectionError) -> Result
-    ) throws(ApplianceConnectionError) -> Result {
-        guard let connection = appliances[name]?.connection else { throw .closed }
+    /// Calls an appliance.
+    func call<Result: Sendable>(
+        _ name: String,
+        _ body: @Sendable (ApplianceConnection) throws(ApplianceConnectionError) -> Result
+    ) async throws(ApplianceConnectionError) -> Result {
+        guard let handle = appliances[name], handle.isUp else { throw .closed }
         do throws(ApplianceConnectionError) {
-            return try body(connection)
+            return try await handle.link.call(body)
         } catch {
-            if case .refused = error { throw error }
-            disconnect(name)
-            switch error {
-            case .system, .silent:
-                appliances[name]?.notBefore = ContinuousClock.now + Self.respite
-            default: break
-            }
+            noteFailure(of: name, error)
             throw error
         }
+    }
+
+    /// Draws the conclusions of a call that failed.
+    func noteFailure(of name: String, _ error: ApplianceConnectionError) {
+        if case .refused = error { return }
+        appliances[name]?.isUp = false
+        if case .system = error { postpone(name) }
     }
 
     /// Tells every set that members on an appliance are gone, but for those of its present incarnation.
@@ -185,5 +262,10 @@ extension ClientDevice {
     func isReachable(_ member: MemberRecord) -> Bool {
         guard let handle = appliances[member.appliance], handle.isUp else { return false }
         return handle.description?.incarnation == member.incarnation
+    }
+
+    /// Whether a member's memory is reached by messages.
+    func isRemote(_ member: MemberRecord) -> Bool {
+        appliances[member.appliance]?.link.isRemote ?? false
     }
 }

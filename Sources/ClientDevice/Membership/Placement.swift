@@ -94,11 +94,11 @@ extension ClientDevice {
     /// The appliances that are up, but for those named, as they are now.
     ///
     /// What is promised on the left-out ones still counts: their hosts' memory is the same memory.
-    func candidates(without excluded: Set<String>) -> [PlacementCandidate] {
+    func candidates(without excluded: Set<String>) async -> [PlacementCandidate] {
         var promisedElsewhere: [String: ByteCount] = [:]
         var candidates: [PlacementCandidate] = []
         for name in appliances.keys.sorted() {
-            guard let description = refresh(name) else { continue }
+            guard let description = await refresh(name) else { continue }
             let promised =
                 description.allocated > description.resident
                 ? description.allocated - description.resident : ByteCount.zero
@@ -123,9 +123,9 @@ extension ClientDevice {
     }
 
     /// Asks an appliance how full it is; nil when it does not answer.
-    func refresh(_ name: String) -> ApplianceDescription? {
+    func refresh(_ name: String) async -> ApplianceDescription? {
         do throws(ApplianceConnectionError) {
-            let description = try call(name) { connection throws(ApplianceConnectionError) in
+            let description = try await call(name) { connection throws(ApplianceConnectionError) in
                 try connection.describe()
             }
             appliances[name]?.description = description

@@ -96,6 +96,7 @@ extension ClientDevice {
             for member in members {
                 log.warning("volume \(name): member \(member) failed; epoch \(volume.record.epoch)")
                 volumes[id]?.samples[member] = nil
+                volumes[id]?.missingSince[member] = ContinuousClock.now
                 volumes[id]?.promotions.removeValue(forKey: member)?.resume(returning: false)
             }
             if let cut = volume.cut, await !volume.thread.isCutting(cut.member, of: id) {
@@ -110,7 +111,7 @@ extension ClientDevice {
             volumes[id]?.snapshots = (try? registry.snapshots(of: id)) ?? volume.snapshots
             finishCut(of: id, .success(held))
         }
-        enrolMembers(of: id)
+        await enrolMembers(of: id)
         if case .fail = decision { await replaceMissingMembers(of: id) }
     }
 

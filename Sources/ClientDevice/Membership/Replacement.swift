@@ -32,13 +32,21 @@ enum ReplacementError: Error, CustomStringConvertible {
 
 extension ClientDevice {
     /// Adds members until the set has as many as its layout wants, as far as appliances allow.
+    ///
+    /// A member whose memory is still there misses little: it comes back before another takes its place, and
+    /// is waited for.
     func replaceMissingMembers(of id: VolumeID) async {
         guard let volume = volumes[id], volume.phase == .serving, !volume.isReplacing,
             volume.cut == nil
         else { return }
         guard present(volume).count < volume.record.layout.memberCount else {
-            return forgetFailedMembers(of: id)
+            return await forgetFailedMembers(of: id)
         }
+        let failed = volume.record.members.filter { $0.state == .failed }
+        if let member = failed.first(where: { isReachable($0) && isRemote($0) }) {
+            return await readmit(member, to: id)
+        }
+        guard !failed.contains(where: { mayComeBack($0, to: id) }) else { return }
         do throws(ReplacementError) {
             _ = try await addMember(to: id)
             volumes[id]?.obstacle = nil
@@ -50,8 +58,17 @@ extension ClientDevice {
         }
     }
 
+    /// Whether a failed member is still waited for.
+    private func mayComeBack(_ member: MemberRecord, to id: VolumeID) -> Bool {
+        guard isRemote(member), !isLost(member) else { return false }
+        let now = ContinuousClock.now
+        let since = volumes[id]?.missingSince[member.index] ?? now
+        volumes[id]?.missingSince[member.index] = since
+        return now - since < configuration.replaceAfter
+    }
+
     /// Removes members that failed after their replacements had been added.
-    private func forgetFailedMembers(of id: VolumeID) {
+    private func forgetFailedMembers(of id: VolumeID) async {
         guard let volume = volumes[id] else { return }
         let failed = volume.record.members.filter { $0.state == .failed }
         guard !failed.isEmpty, !volume.activeMembers.isEmpty else { return }
@@ -60,7 +77,10 @@ extension ClientDevice {
         } catch {
             return log.error("volume \(volume.record.name): \(error)")
         }
-        for member in failed where isReachable(member) { free(member.region, on: member.appliance) }
+        for member in failed {
+            volumes[id]?.missingSince[member.index] = nil
+            if isReachable(member) { await free(member.region, on: member.appliance) }
+        }
     }
 
     /// The members that are not failed and whose memory will outlive this process.
@@ -78,7 +98,7 @@ extension ClientDevice {
         volumes[id]?.isReplacing = true
         defer { volumes[id]?.isReplacing = false }
         let size = RegionLayout.regionSize(forDataOf: volume.record.size)
-        let name = try place(size, for: volume, on: appliance)
+        let name = try await place(size, for: volume, on: appliance)
         guard let incarnation = appliances[name]?.description?.incarnation else {
             throw .notServing
         }
@@ -93,56 +113,55 @@ extension ClientDevice {
         } catch {
             throw .registry(error)
         }
-        for other in failed where isReachable(other) { free(other.region, on: other.appliance) }
+        for other in failed {
+            volumes[id]?.missingSince[other.index] = nil
+            if isReachable(other) { await free(other.region, on: other.appliance) }
+        }
         do {
-            let region = try makeRegion(member, of: id, populate: false)
+            let memory = try await makeRegion(member, of: id, populate: false)
             await volume.thread.add(
-                region, identity: member.region, as: index, to: id,
+                memory, identity: member.region, as: index, to: id,
                 epoch: volumes[id]?.record.epoch ?? volume.record.epoch)
-            enrolMembers(of: id)
+            await enrolMembers(of: id)
             log.info("volume \(volume.record.name): member \(index) on \(name) is being rebuilt")
             return index
         } catch {
-            forget(member, of: id)
+            await forget(member, of: id)
             throw .memory("\(error)")
         }
     }
 
     private func place(_ size: ByteCount, for volume: ManagedVolume, on appliance: String?)
-        throws(ReplacementError) -> String
+        async throws(ReplacementError) -> String
     {
+        let holders = Set(present(volume).map(\.appliance))
+        let excluded = appliance.map { Set(appliances.keys).subtracting([$0]) } ?? holders
+        let candidates = await candidates(without: excluded)
         do throws(PlacementError) {
-            let holders = Set(present(volume).map(\.appliance))
-            if let appliance {
-                let others = Set(appliances.keys).subtracting([appliance])
-                return try Placement.choose(1, regionsOf: size, among: candidates(without: others))[
-                    0]
-            }
-            return try Placement.choose(1, regionsOf: size, among: candidates(without: holders))[0]
+            return try Placement.choose(1, regionsOf: size, among: candidates)[0]
         } catch {
             throw .placement(error)
         }
     }
 
-    /// Allocates, opens, maps and labels the region of a member that the registry knows.
-    func makeRegion(_ member: MemberRecord, of id: VolumeID, populate: Bool) throws -> MappedRegion
+    /// Allocates, opens and labels the region of a member that the registry knows.
+    func makeRegion(_ member: MemberRecord, of id: VolumeID, populate: Bool) async throws
+        -> MemberMemory
     {
         guard let record = volumes[id]?.record else { throw ReplacementError.notServing }
-        try call(member.appliance) { connection throws(ApplianceConnectionError) in
+        try await call(member.appliance) { connection throws(ApplianceConnectionError) in
             try connection.allocate(member.region, dataSize: record.size, populate: populate)
         }
-        let region = try map(
-            member.region, on: member.appliance, epoch: record.epoch, size: record.size)
-        region.view.writeLabel(
-            RegionLabel(
+        return try await open(
+            member.region, on: member.appliance, epoch: record.epoch, size: record.size,
+            labelling: RegionLabel(
                 volume: id, region: member.region, size: record.size, epoch: record.epoch))
-        return region
     }
 
     /// Gives a region's memory back, if its appliance is there.
-    func free(_ region: RegionID, on appliance: String) {
+    func free(_ region: RegionID, on appliance: String) async {
         do throws(ApplianceConnectionError) {
-            try call(appliance) { connection throws(ApplianceConnectionError) in
+            try await call(appliance) { connection throws(ApplianceConnectionError) in
                 try connection.free(region)
             }
         } catch {
@@ -151,8 +170,8 @@ extension ClientDevice {
         }
     }
 
-    private func forget(_ member: MemberRecord, of id: VolumeID) {
-        free(member.region, on: member.appliance)
+    private func forget(_ member: MemberRecord, of id: VolumeID) async {
+        await free(member.region, on: member.appliance)
         guard let volume = volumes[id] else { return }
         do throws(RegistryError) {
             try commit([.remove([member.index])], to: id)

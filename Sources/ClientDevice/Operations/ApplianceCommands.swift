@@ -2,41 +2,68 @@
 
 import Appliance
 package import Control
+import Reactor
 import Registry
 
 extension ClientDevice {
     package func appliances() async throws(ControlError) -> [ApplianceStatus] {
-        appliances.keys.sorted().compactMap(status(ofAppliance:))
+        var statuses: [ApplianceStatus] = []
+        for name in appliances.keys.sorted() {
+            if let status = await status(ofAppliance: name) { statuses.append(status) }
+        }
+        return statuses
     }
 
     package func addAppliance(_ addition: ApplianceAddition) async throws(ControlError)
         -> ApplianceStatus
     {
-        let name = try nameOfAppliance(at: addition.address)
-        guard name == addition.name else {
-            throw ControlError(.invalid, "the appliance at \(addition.address) is named \(name)")
-        }
+        let record: ApplianceRecord
         do throws(RegistryError) {
-            let record = try ApplianceRecord(
+            record = try ApplianceRecord(
                 name: addition.name, address: addition.address,
                 failureDomain: addition.failureDomain)
-            try registry.addAppliance(record)
-            appliances[record.name] = ApplianceHandle(record: record)
         } catch {
             throw ControlError(error)
         }
-        await connect(addition.name)
-        guard let status = status(ofAppliance: addition.name) else {
+        try await checkName(of: record)
+        do throws(RegistryError) { try registry.addAppliance(record) } catch {
+            throw ControlError(error)
+        }
+        do throws(ReactorError) { try meet(record) } catch {
+            throw ControlError(.failed, "\(error)")
+        }
+        await lookAfter(addition.name)
+        guard let status = await status(ofAppliance: addition.name) else {
             throw ControlError(.unavailable, "appliance \(addition.name) is gone again")
         }
         return status
     }
 
-    private func nameOfAppliance(at address: String) throws(ControlError) -> String {
-        do throws(ApplianceConnectionError) {
-            return try Self.connection(to: address).describe().name
+    /// Throws unless an appliance of the record's name answers at its address.
+    private func checkName(of record: ApplianceRecord) async throws(ControlError) {
+        let link: ApplianceLink
+        do throws(ReactorError) {
+            link = try ApplianceLink(
+                to: Address(record.address), named: "new", security: configuration.security
+            ) {}
         } catch {
-            throw ControlError(.unavailable, error.description)
+            throw ControlError(.invalid, "\(error)")
+        }
+        let answer: Result<ApplianceDescription, ApplianceConnectionError>
+        do throws(ApplianceConnectionError) {
+            answer = .success(try await link.connect())
+        } catch {
+            answer = .failure(error)
+        }
+        await link.disconnect()
+        link.stop()
+        switch answer {
+        case .success(let description):
+            guard description.name == record.name else {
+                throw ControlError(
+                    .invalid, "the appliance at \(record.address) is named \(description.name)")
+            }
+        case .failure(let error): throw ControlError(.unavailable, error.description)
         }
     }
 
@@ -46,7 +73,6 @@ extension ClientDevice {
         } catch {
             throw ControlError(error)
         }
-        disconnect(name)
-        appliances[name] = nil
+        await part(from: name)
     }
 }

@@ -32,9 +32,7 @@ enum SnapshotError: Error, CustomStringConvertible {
 extension ClientDevice {
     package func snapshots(ofVolume name: String) async throws(ControlError) -> [SnapshotStatus] {
         let volume = try find(name)
-        return volume.snapshots.sorted { $0.createdAt < $1.createdAt }.map {
-            status(of: $0, volume)
-        }
+        return await statuses(ofSnapshots: volume)
     }
 
     package func createSnapshot(
@@ -62,7 +60,7 @@ extension ClientDevice {
         log.info("snapshot \(name)@\(creation.name) is made; writes were held \(held / 1000) µs")
         Task { await replaceMissingMembers(of: id) }
         return CreatedSnapshot(
-            snapshot: status(of: record, volume), heldMilliseconds: Double(held) / 1_000_000)
+            snapshot: await status(of: record, volume), heldMilliseconds: Double(held) / 1_000_000)
     }
 
     private func check(_ name: String, _ id: VolumeID) throws(ControlError) {
@@ -91,7 +89,8 @@ extension ClientDevice {
         let size = RegionLayout.regionSize(forDataOf: volume.record.size)
         let reachable = volume.activeMembers.filter { isReachable($0) }
         let room = Dictionary(
-            candidates(without: []).map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+            await candidates(without: []).map { ($0.name, $0) },
+            uniquingKeysWith: { first, _ in first })
         func free(_ member: MemberRecord) -> ByteCount { room[member.appliance]?.free ?? .zero }
         // The highest index among the emptiest: the first member is the one that reads go to.
         guard
@@ -149,15 +148,10 @@ extension ClientDevice {
                 appliances[snapshot.appliance]?.description?.incarnation == snapshot.incarnation
             else { continue }
             do {
-                let (descriptor, description) = try call(snapshot.appliance) {
-                    connection throws(ApplianceConnectionError) in
-                    try connection.view(snapshot.region).memory
-                }
-                let region = try MappedRegion(
-                    descriptor: descriptor, dataSize: snapshot.size, isHuge: description.isHuge,
-                    isWritable: false, isSealed: !description.isKept)
+                guard let link = appliances[snapshot.appliance]?.link else { continue }
+                let memory = try await link.view(snapshot.region, size: snapshot.size)
                 await volume.thread.add(
-                    region, as: SnapshotKey(volume: id, name: snapshot.name),
+                    memory, as: SnapshotKey(volume: id, name: snapshot.name),
                     export: "\(volume.record.name)@\(snapshot.name)", size: snapshot.size)
                 volumes[id]?.readySnapshots.insert(snapshot.name)
                 hasOpened = true
@@ -166,6 +160,14 @@ extension ClientDevice {
             }
         }
         return hasOpened
+    }
+
+    /// Snapshots whose appliance is out of reach are opened again when it is back.
+    func noteBrokenSnapshots(of id: VolumeID) async {
+        guard let thread = volumes[id]?.thread else { return }
+        for key in await thread.brokenSnapshots() where key.volume == id {
+            volumes[id]?.readySnapshots.remove(key.name)
+        }
     }
 
     package func deleteSnapshot(
@@ -191,7 +193,7 @@ extension ClientDevice {
         await publish()
         await volume.thread.remove(key)
         if appliances[record.appliance]?.description?.incarnation == record.incarnation {
-            free(record.region, on: record.appliance)
+            await free(record.region, on: record.appliance)
         }
         log.info("snapshot \(name)@\(snapshot) is deleted")
     }

@@ -18,9 +18,9 @@ extension ClientDevice {
             appliances: try await appliances(), volumes: try await volumes())
     }
 
-    func status(ofAppliance name: String) -> ApplianceStatus? {
+    func status(ofAppliance name: String) async -> ApplianceStatus? {
         guard let handle = appliances[name] else { return nil }
-        let description = handle.isUp ? refresh(name) : nil
+        let description = handle.isUp ? await refresh(name) : nil
         return ApplianceStatus(
             name: name, address: handle.record.address,
             failureDomain: handle.record.failureDomain, state: description == nil ? .down : .up,
@@ -40,9 +40,7 @@ extension ClientDevice {
             uri: uri(of: volume.record.name),
             connections: report?.connections ?? 0,
             members: volume.record.members.map { status(of: $0, volume, report) },
-            snapshots: volume.snapshots.sorted { $0.createdAt < $1.createdAt }.map {
-                status(of: $0, volume)
-            },
+            snapshots: await statuses(ofSnapshots: volume),
             counters: Control.VolumeCounters(
                 reads: UInt64(counters.reads), writes: UInt64(counters.writes),
                 flushes: UInt64(counters.flushes), discards: UInt64(counters.discards),
@@ -67,7 +65,15 @@ extension ClientDevice {
             state: member.state, rebuild: progress)
     }
 
-    func status(of snapshot: SnapshotRecord, _ volume: ManagedVolume) -> SnapshotStatus {
+    func statuses(ofSnapshots volume: ManagedVolume) async -> [SnapshotStatus] {
+        var statuses: [SnapshotStatus] = []
+        for snapshot in volume.snapshots.sorted(by: { $0.createdAt < $1.createdAt }) {
+            statuses.append(await status(of: snapshot, volume))
+        }
+        return statuses
+    }
+
+    func status(of snapshot: SnapshotRecord, _ volume: ManagedVolume) async -> SnapshotStatus {
         let isReady = volume.readySnapshots.contains(snapshot.name)
         let export = "\(volume.record.name)@\(snapshot.name)"
         return SnapshotStatus(
@@ -75,7 +81,7 @@ extension ClientDevice {
             createdAt: Self.date(snapshot.createdAt), sizeBytes: snapshot.size,
             appliance: snapshot.appliance, uri: uri(of: export),
             state: !isReady ? .lost : isOrphaned(snapshot) ? .orphaned : .ready,
-            residentBytes: isReady ? resident(snapshot) : .zero)
+            residentBytes: isReady ? await resident(snapshot) : .zero)
     }
 
     /// Its memory lives only as long as this process has it mapped.
@@ -85,8 +91,8 @@ extension ClientDevice {
             || (handle.description.map { $0.incarnation != snapshot.incarnation } ?? false)
     }
 
-    private func resident(_ snapshot: SnapshotRecord) -> ByteCount {
-        let description = try? call(snapshot.appliance) {
+    private func resident(_ snapshot: SnapshotRecord) async -> ByteCount {
+        let description = try? await call(snapshot.appliance) {
             connection throws(ApplianceConnectionError) in
             try connection.describe(snapshot.region)
         }

@@ -34,7 +34,7 @@ extension ClientDevice: ControlledDevice {
                 \(size.bytes) bytes is none
                 """)
         }
-        let members = try placeMembers(
+        let members = try await placeMembers(
             of: creation.layout, regionsOf: RegionLayout.regionSize(forDataOf: size))
         let record: VolumeRecord
         do throws(RegistryError) {
@@ -47,14 +47,14 @@ extension ClientDevice: ControlledDevice {
         }
         volumes[record.id] = ManagedVolume(record: record, thread: leastLoadedThread)
         do {
-            var regions: [MemberIndex: MappedRegion] = [:]
+            var memories: [MemberIndex: MemberMemory] = [:]
             for member in members {
-                regions[member.index] = try makeRegion(
+                memories[member.index] = try await makeRegion(
                     member, of: record.id, populate: configuration.populate)
             }
-            await serve(record.id, regions)
+            await serve(record.id, memories)
         } catch {
-            for member in members { free(member.region, on: member.appliance) }
+            for member in members { await free(member.region, on: member.appliance) }
             volumes[record.id] = nil
             _ = try? registry.deleteVolume(named: record.name)
             throw ControlError(.failed, "volume \(record.name) is not created: \(error)")
@@ -65,11 +65,12 @@ extension ClientDevice: ControlledDevice {
 
     private func placeMembers(
         of layout: Layout, regionsOf size: ByteCount
-    ) throws(ControlError) -> [MemberRecord] {
+    ) async throws(ControlError) -> [MemberRecord] {
+        let candidates = await candidates(without: [])
         let names: [String]
         do throws(PlacementError) {
             names = try Placement.choose(
-                layout.memberCount, regionsOf: size, among: candidates(without: []))
+                layout.memberCount, regionsOf: size, among: candidates)
         } catch {
             switch error {
             case .tooFewAppliances: throw ControlError(.unavailable, "\(layout) \(error)")
@@ -105,7 +106,7 @@ extension ClientDevice: ControlledDevice {
         await publish()
         await volume.thread.remove(id)
         for member in members where isReachable(member) {
-            free(member.region, on: member.appliance)
+            await free(member.region, on: member.appliance)
         }
         log.info("volume \(name) is deleted")
     }

@@ -1,0 +1,81 @@
+// Members far away come back with the memory they had: what they missed meanwhile is copied, and no more.
+//
+//     failed ──▶ the registry: removed, added as rebuilding, with the same region ──▶ opened ──▶ rebuilt
+//     absent (the last member) ──▶ opened ──▶ repaired, as after a takeover
+//
+// Opening a region anew ends the channel of before: nothing that was on its way there can land later.
+
+import Appliance
+import Logging
+import Registry
+import RemoteMemory
+import TCPTransport
+
+extension ClientDevice {
+    /// Brings a failed member back with its memory.
+    func readmit(_ member: MemberRecord, to id: VolumeID) async {
+        guard let volume = volumes[id] else { return }
+        volumes[id]?.isReplacing = true
+        defer { volumes[id]?.isReplacing = false }
+        let name = volume.record.name
+        let again = MemberRecord(
+            index: member.index, state: .rebuilding, region: member.region,
+            appliance: member.appliance, incarnation: member.incarnation)
+        do throws(RegistryError) {
+            try commit([.remove([member.index]), .add(again)], to: id)
+        } catch {
+            return log.error("volume \(name): \(error)")
+        }
+        volumes[id]?.missingSince[member.index] = nil
+        let record = volumes[id]?.record ?? volume.record
+        switch await open(again, of: record) {
+        case .success(let memory):
+            await volume.thread.add(
+                memory, identity: again.region, as: again.index, to: id, epoch: record.epoch,
+                keepsData: true)
+            await enrolMembers(of: id)
+            log.info(
+                "volume \(name): member \(again.index) on \(again.appliance) is back; it is rebuilt"
+            )
+        case .failure(.lost): giveUp([.remove([again.index])], of: id)
+        case .failure(.unreachable), .failure(.held): giveUp([.fail([again.index])], of: id)
+        }
+    }
+
+    private func giveUp(_ changes: [MembershipChange], of id: VolumeID) {
+        guard let volume = volumes[id] else { return }
+        do throws(RegistryError) {
+            try commit(changes, to: id)
+        } catch {
+            log.error("volume \(volume.record.name): \(error)")
+        }
+    }
+
+    /// Opens the last member of a set again, after it was out of reach.
+    func reopenAbsentMember(of id: VolumeID) async {
+        guard let volume = volumes[id], volume.phase == .serving, !volume.isReplacing,
+            let index = await volume.thread.absentMember(of: id),
+            let member = volumes[id]?.record.member(index), isRemote(member)
+        else { return }
+        if isLost(member) { return await lose(member, of: id) }
+        guard isReachable(member) else { return }
+        switch await open(member, of: volumes[id]?.record ?? volume.record) {
+        case .success(let memory):
+            await volume.thread.memberReturned(index, of: id, memory)
+            log.info("volume \(volume.record.name): its last member, \(index), is back")
+        case .failure(.lost): await lose(member, of: id)
+        case .failure(.unreachable), .failure(.held): return
+        }
+    }
+
+    /// A member's channel broke: its appliance is asked at once.
+    func channelBroke(_ id: VolumeID, _ index: MemberIndex, _ fault: ChannelFault) async {
+        guard let volume = volumes[id], let member = volume.record.member(index),
+            fault != .dropped
+        else { return }
+        log.warning(
+            "volume \(volume.record.name): member \(index) on \(member.appliance): \(fault)")
+        await lookAfter(member.appliance)
+        await lookAfter(id)
+    }
+}
