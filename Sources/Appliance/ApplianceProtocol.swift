@@ -59,6 +59,8 @@ public struct ApplianceDescription: Codable, Hashable, Sendable {
     /// Tells appliances on one host from those on another.
     public var bootID: String
     public var regions: [RegionID]
+    /// Where it listens.
+    public var addresses: [String]
 }
 
 /// One region, as its appliance knows it.

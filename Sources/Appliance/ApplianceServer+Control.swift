@@ -1,5 +1,6 @@
 // What a client device may ask for, and what it is answered.
 
+import Reactor
 import CLinux
 import Glibc
 import RemoteMemory
@@ -55,6 +56,6 @@ extension ApplianceServer {
             name: name, incarnation: incarnation, processID: getpid(), capacity: pool.capacity,
             allocated: pool.allocated, resident: pool.resident,
             hostAvailable: HostMemory.available, bootID: HostMemory.bootID,
-            regions: pool.identifiers)
+            regions: pool.identifiers, addresses: addresses.map(\.description))
     }
 }

@@ -34,8 +34,12 @@ final class AccessClient {
     }
 
     /// An attached one.
-    init(_ appliance: RunningAppliance, _ region: RegionID, _ key: Identifier) throws {
-        stream = try appliance.connectByNetwork().attach(region, key: key)
+    init(
+        _ appliance: RunningAppliance, _ region: RegionID, _ key: Identifier,
+        security: PeerSecurity = .local
+    ) throws {
+        stream = try ApplianceConnection.attach(
+            to: appliance.network, security: security, region, key: key)
     }
 
     static func request(
@@ -70,9 +74,11 @@ final class AccessClient {
     /// Sends what the socket takes at once; as `send` returns.
     func sendSome(_ bytes: [UInt8], from start: Int = 0) -> Int {
         bytes.withUnsafeBytes {
-            Glibc.send(
-                stream.descriptor, $0.baseAddress.unsafelyUnwrapped + start, bytes.count - start,
-                Int32(MSG_NOSIGNAL))
+            var piece = iovec(
+                iov_base: UnsafeMutableRawPointer(
+                    mutating: $0.baseAddress.unsafelyUnwrapped + start),
+                iov_len: bytes.count - start)
+            return stream.send(&piece, 1)
         }
     }
 
@@ -82,9 +88,7 @@ final class AccessClient {
         var received = 0
         while received < count {
             let result = bytes.withUnsafeMutableBytes {
-                recv(
-                    stream.descriptor, $0.baseAddress.unsafelyUnwrapped + received,
-                    count - received, 0)
+                stream.receive($0.baseAddress.unsafelyUnwrapped + received, count - received)
             }
             if result > 0 {
                 received += result

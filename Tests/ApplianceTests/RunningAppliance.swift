@@ -71,8 +71,10 @@ final class RunningAppliance {
         ended.wait()
     }
 
-    func connectByNetwork() throws -> ApplianceConnection {
-        try ApplianceConnection(address: network, security: .local)
+    func connectByNetwork(
+        security: PeerSecurity = .local
+    ) throws -> ApplianceConnection {
+        try ApplianceConnection(address: network, security: security)
     }
 
     /// A fresh region, the connection that asked for it, and a key to it at epoch 1.

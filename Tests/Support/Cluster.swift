@@ -165,6 +165,7 @@ package final class Cluster: Sendable {
         } catch {
             // Nothing replaced it, and suspended it would be in everybody's way.
             former?.signal(SIGKILL)
+            _ = former?.waitForExit(atMost: .seconds(20))
             throw error
         }
         return former

@@ -9,6 +9,7 @@ struct FaultInjector {
     static let extraAppliances = 3
     /// Attempts to start a client device again: while its registry is full it may refuse.
     private static let startAttempts = 5
+    private static let startPause: Duration = .milliseconds(500)
     /// How long a client device may go on after another took over and it was woken.
     private static let formerLimit: Duration = .seconds(30)
 
@@ -96,6 +97,7 @@ struct FaultInjector {
                 noteCrash(of: role)
                 try? cluster.kill(role)
                 run.journal.note("\(role) did not start: \(firstLine(of: error))")
+                sleepFor(Self.startPause)
             }
         }
         if let problem { throw problem }

@@ -35,6 +35,7 @@ struct ServeCommand: AsyncParsableCommand {
     @Flag(help: "Take over from a client device of this directory that hangs.")
     var takeOver = false
     @OptionGroup var eviction: EvictionOption
+    @OptionGroup var security: SecurityOptions
     @OptionGroup var logging: LogOptions
 
     mutating func validate() throws {
@@ -56,7 +57,8 @@ struct ServeCommand: AsyncParsableCommand {
         let (listeners, taken) = try listen(path, besides: succession.zombie, log)
         var configuration = DeviceConfiguration(
             directory: path, listeners: listeners, populate: populate,
-            version: Holdfast.version, evictAfter: eviction.duration, claim: succession.claim)
+            version: Holdfast.version, evictAfter: eviction.duration,
+            security: try security.security(directory: path), claim: succession.claim)
         // (Ending closes the clients' connections: they connect again, to the successor.)
         configuration.superseded = { Glibc.exit(Self.supersededStatus) }
         let device = try ClientDevice(configuration, log: log)

@@ -28,7 +28,7 @@ struct UpCommand: AsyncParsableCommand {
     var size = ByteCount.gibibytes(1)
     @Option(help: "How its data is kept: mirror:N holds a full copy on each of N appliances.")
     var layout = Layout.mirror(copies: 3)
-    @Option(help: "How appliances are reached: shared-memory.")
+    @Option(help: "How appliances are reached: shared-memory, or tcp on loopback.")
     var transport = TransportKind.sharedMemory
     @Option(
         help: ArgumentHelp(
@@ -62,7 +62,7 @@ struct UpCommand: AsyncParsableCommand {
             SupervisorPlan(
                 directory: path, volume: volume, size: size, layout: layout,
                 memory: memory ?? ByteCount(region.bytes * 4), nbd: nbd, populate: populate,
-                evictAfter: eviction.evictAfter, logging: logging.arguments),
+                transport: transport, evictAfter: eviction.evictAfter, logging: logging.arguments),
             log: log)
         let (stops, continuation) = AsyncStream.makeStream(of: Int.self)
         let control = ControlClient(directory: path)
@@ -112,4 +112,5 @@ struct UpCommand: AsyncParsableCommand {
 /// `--transport`.
 enum TransportKind: String, ExpressibleByArgument, CaseIterable, Sendable {
     case sharedMemory = "shared-memory"
+    case tcp
 }

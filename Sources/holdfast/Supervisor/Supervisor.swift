@@ -8,11 +8,14 @@
 // is killed, the others go on; the next one in the same directory adopts the appliances.
 
 import CLinux
+import Appliance
 import ClientDevice
 import Control
+import FoundationEssentials
 import Glibc
 import Logging
 import RemoteMemory
+import TCPTransport
 
 /// What `holdfast up` is to run.
 struct SupervisorPlan: Sendable {
@@ -23,6 +26,7 @@ struct SupervisorPlan: Sendable {
     var memory: ByteCount
     var nbd: [String]
     var populate: Bool
+    var transport: TransportKind
     /// How long an appliance may be silent, in milliseconds.
     var evictAfter: Int
     /// How the processes below are to log: options of theirs.
@@ -31,6 +35,9 @@ struct SupervisorPlan: Sendable {
     var applianceNames: [String] { (1...layout.memberCount).map(Self.applianceName) }
     static func applianceName(_ number: Int) -> String { "appliance-\(number)" }
     func socket(of appliance: String) -> String { "\(directory)/\(appliance).sock" }
+    /// Where an appliance's TCP port is remembered: the registry names it, so it is to be the same again.
+    func portFile(of appliance: String) -> String { "\(directory)/\(appliance).port" }
+    var keyFile: String { "\(directory)/\(SecurityOptions.standardKey)" }
 }
 
 /// Why the supervisor gives up.
@@ -39,6 +46,7 @@ enum SupervisorError: Error, CustomStringConvertible {
     case noDirectory(String, errno: Int32)
     case childFailed(String, how: String)
     case notReady(String)
+    case notOnNetwork(String)
     case control(ControlError)
     case stopped
 
@@ -54,6 +62,8 @@ enum SupervisorError: Error, CustomStringConvertible {
         case .childFailed(let name, let how):
             "\(name) \(how) before it was ready; see its messages above"
         case .notReady(let name): "\(name) is not ready after 30 seconds; see its messages above"
+        case .notOnNetwork(let name):
+            "\(name) runs already and is not reachable by TCP; stop it, or leave out --transport tcp"
         case .control(let error): error.message
         case .stopped: "stopped"
         }
@@ -83,6 +93,9 @@ actor Supervisor {
     func start() async throws -> VolumeStatus {
         try claimDirectory()
         try await endOrphanedClient()
+        if plan.transport == .tcp, unsafe access(plan.keyFile, F_OK) != 0 {
+            try ClusterKey.create(file: plan.keyFile)
+        }
         for name in plan.applianceNames { try await startAppliance(name) }
         for name in runningAppliances where appliances[name] == nil {
             try await startAppliance(name)
@@ -174,11 +187,33 @@ actor Supervisor {
                     "appliance", "run", "--name", name, "--memory", "\(plan.memory.bytes)",
                     "--listen",
                     "unix:\(path)",
-                ] + plan.logging)
+                ] + networkArguments(of: name) + plan.logging)
             appliances[name] = child
             try await waitUntilReady(name, child) { Self.listener(at: path) != nil }
         }
         watchAppliance(name)
+    }
+
+    /// What makes an appliance reachable by TCP too, if that is wanted.
+    private func networkArguments(of name: String) -> [String] {
+        guard plan.transport == .tcp else { return [] }
+        let port = (try? String(contentsOfFile: plan.portFile(of: name), encoding: .utf8)) ?? "0"
+        return ["--listen", "tcp:127.0.0.1:\(port)", "--cluster-key", plan.keyFile]
+    }
+
+    /// Where the client device is to find an appliance.
+    private func address(of name: String) throws -> String {
+        let path = plan.socket(of: name)
+        guard plan.transport == .tcp else { return "unix:\(path)" }
+        let addresses = try ApplianceConnection(path: path).describe().addresses
+        guard let address = addresses.first(where: { $0.hasPrefix("tcp:") }) else {
+            throw SupervisorError.notOnNetwork(name)
+        }
+        let port = address[
+            address.index(after: address.lastIndex(of: ":") ?? address.startIndex)...]
+        try String(port).write(
+            toFile: plan.portFile(of: name), atomically: true, encoding: .utf8)
+        return address
     }
 
     private func watchAppliance(_ name: String) {
@@ -253,7 +288,7 @@ actor Supervisor {
         let known = Set(status.appliances.map(\.name))
         for name in plan.applianceNames where !known.contains(name) {
             _ = try await control.addAppliance(
-                ApplianceAddition(name: name, address: "unix:\(plan.socket(of: name))"))
+                ApplianceAddition(name: name, address: try address(of: name)))
         }
         if let volume = status.volumes.first(where: { $0.name == plan.volume }) {
             guard volume.health == .lost else {
