@@ -14,13 +14,18 @@
 // are worth keeping. No change leads to suspect: whether a member is late is for its owner to judge
 // from moment to moment, and costs no epoch. A record may still hold the state.
 //
+// Two changes touch no state. The layout says how many members there are to be, and the owner adds and
+// removes them afterwards, one change each: at every instant the record tells both where the set stands
+// and where it goes, so that the next owner goes on. A member marked as leaving is one that the owner
+// removes when the others suffice, for the same reason.
+//
 // A list of changes is one step: all or none, one epoch. They apply in order, each to the outcome of
 // the one before; so an owner whose rebuild ends as its last active member dies may promote, then
 // fail, but not fail, then promote.
 
 public import RemoteMemory
 
-/// One change of a volume's members.
+/// One change of a volume's members, or of what they are to be.
 public enum MembershipChange: Hashable, Sendable {
     /// These members missed a write or lost their memory. Failing the last one that holds the data
     /// is allowed, for it is a fact to record; the volume is then lost.
@@ -36,6 +41,10 @@ public enum MembershipChange: Hashable, Sendable {
     /// snapshot. `at` is the time in milliseconds since the start of 1970. The replacement is added
     /// after the removal, so it may have the same index.
     case cut(member: MemberIndex, snapshot: String, at: Int64, replacement: MemberRecord?)
+    /// What the set is to be from now on, whatever members it has.
+    case setLayout(Layout)
+    /// Whether a member, in whichever state, is to be removed once the set is whole without it.
+    case setLeaving(MemberIndex, Bool)
 }
 
 /// What can be done to one member that is in the set.
@@ -102,6 +111,8 @@ extension VolumeRecord {
                 if snapshot != nil { throw .illegalChange(.secondCut) }
                 snapshot = try next.cut(index, name: name, at: time)
                 if let replacement { try next.add(replacement) }
+            case .setLayout(let layout): try next.set(layout)
+            case .setLeaving(let index, let isLeaving): try next.set(index, isLeaving)
             }
         }
         // The snapshot's region left `members`, so `insert` cannot know that it is taken.
@@ -109,6 +120,19 @@ extension VolumeRecord {
             throw .illegalChange(.regionTaken(region))
         }
         return (next, snapshot)
+    }
+
+    private mutating func set(_ layout: Layout) throws(RegistryError) {
+        // (A layout that is read from text is in range, one that a program makes need not be.)
+        guard Layout("\(layout)") != nil else { throw .illegalChange(.layoutOutOfRange(layout)) }
+        self.layout = layout
+    }
+
+    private mutating func set(_ index: MemberIndex, _ isLeaving: Bool) throws(RegistryError) {
+        guard let place = members.firstIndex(where: { $0.index == index }) else {
+            throw .illegalChange(.noSuchMember(index))
+        }
+        members[place].isLeaving = isLeaving
     }
 
     private mutating func fail(_ indices: [MemberIndex]) throws(RegistryError) {

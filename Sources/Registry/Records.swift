@@ -19,14 +19,19 @@ public struct ApplianceRecord: Hashable, Sendable {
     public let address: String
     /// Appliances with the same label may fail together (a rack, a power feed); nil: on its own.
     public let failureDomain: String?
+    /// Its members are being moved away, and none is placed there.
+    public internal(set) var isDraining: Bool
 
     /// Throws `invalidName` for a name or failure domain that breaks `NameRule`.
-    public init(name: String, address: String, failureDomain: String? = nil) throws(RegistryError) {
+    public init(
+        name: String, address: String, failureDomain: String? = nil, isDraining: Bool = false
+    ) throws(RegistryError) {
         try NameRule.check(name, of: .appliance)
         if let failureDomain { try NameRule.check(failureDomain, of: .failureDomain) }
         self.name = name
         self.address = address
         self.failureDomain = failureDomain
+        self.isDraining = isDraining
     }
 }
 
@@ -41,16 +46,21 @@ public struct MemberRecord: Hashable, Sendable {
     ///
     /// An appliance that answers with another one no longer holds the region's contents.
     public let incarnation: Incarnation
+    /// It is to be removed as soon as the set is whole without it.
+    ///
+    /// Until then it is a member like any other: only who owns the set acts on it.
+    public internal(set) var isLeaving: Bool
 
     public init(
         index: MemberIndex, state: MemberState, region: RegionID, appliance: String,
-        incarnation: Incarnation
+        incarnation: Incarnation, isLeaving: Bool = false
     ) {
         self.index = index
         self.state = state
         self.region = region
         self.appliance = appliance
         self.incarnation = incarnation
+        self.isLeaving = isLeaving
     }
 }
 

@@ -74,6 +74,8 @@ public enum IllegalChange: Hashable, Sendable {
     case volumeIsNotLost
     /// A record for a removed member: those are not kept.
     case removedMember(MemberIndex)
+    /// There is no such layout, such as a mirror of no copies.
+    case layoutOutOfRange(Layout)
     /// The volume's or snapshot's size is not in `VolumeRecord.sizes`.
     case sizeOutOfRange(ByteCount)
     /// The epoch is above `VolumeRecord.lastEpoch`, or would be.

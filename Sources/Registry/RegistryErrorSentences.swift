@@ -62,6 +62,9 @@ extension IllegalChange: CustomStringConvertible {
             "A member still holds the volume's data: delete the volume if its data is to go."
         case .removedMember(let index):
             "Member \(index) is removed: leave it out of the record."
+        case .layoutOutOfRange(let layout):
+            "The layout \(layout) is none that a set can have: choose mirror:\(Layout.mirrorCopies.lowerBound) up to "
+                + "mirror:\(Layout.mirrorCopies.upperBound)."
         case .sizeOutOfRange(let size):
             "A size of \(size.bytes) bytes is out of range: choose one from 1 byte up to below 2^63."
         case .epochOutOfRange(let epoch):

@@ -23,7 +23,8 @@ public struct VolumeRecord: Hashable, Sendable {
     public let name: String
     public let id: VolumeID
     public let size: ByteCount
-    public let layout: Layout
+    /// What the set is to be; its members follow one by one.
+    public internal(set) var layout: Layout
     public let ordering: Ordering
     public internal(set) var epoch: Epoch
     /// The client device that may change and write the volume; nil: none has taken it over yet.

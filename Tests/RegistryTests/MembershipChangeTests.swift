@@ -42,6 +42,15 @@ import Testing
                     member: index(0), snapshot: "s", at: 0,
                     replacement: member(0, .rebuilding, region: 9))
             ], to: "0 rebuilding, 1 active, 2 failed"),
+        // What the set is to be touches nobody, whoever is there.
+        Legal(
+            from: [.failed, .rebuilding], changes: [.setLayout(.mirror(copies: 8))],
+            to: "0 failed, 1 rebuilding"),
+        Legal(from: [], changes: [.setLayout(.mirror(copies: 1))], to: ""),
+        Legal(
+            from: [.active, .suspect, .failed, .rebuilding],
+            changes: (0..<4).map { .setLeaving(index($0), true) },
+            to: "0 active, 1 suspect, 2 failed, 3 rebuilding"),
         // Lists: each change sees the outcome of the one before.
         Legal(
             from: [.active, .active], changes: [.fail([index(1)]), .remove([index(1)])],
@@ -163,6 +172,16 @@ import Testing
             from: [.active, .active],
             changes: [cut(1), .add(member(2, .rebuilding, region: 1))],
             reason: .regionTaken(region(1))),
+        // Layouts and departures.
+        Illegal(
+            from: [.active], changes: [.setLayout(.mirror(copies: 0))],
+            reason: .layoutOutOfRange(.mirror(copies: 0))),
+        Illegal(
+            from: [.active], changes: [.setLayout(.mirror(copies: 9))],
+            reason: .layoutOutOfRange(.mirror(copies: 9))),
+        Illegal(
+            from: [.active], changes: [.setLeaving(index(1), false)],
+            reason: .noSuchMember(index(1))),
         // A good change does not carry a bad one along.
         Illegal(
             from: [.active, .active], changes: [.fail([index(1)]), .remove([index(0)])],
@@ -225,6 +244,21 @@ import Testing
 
     @Test func `without a cut there is no snapshot`() throws {
         #expect(try volume([.active, .active]).applying([.fail([index(0)])]).1 == nil)
+    }
+
+    @Test func `the layout is what was set, and the members are marked who were named`() throws {
+        let before = try volume([.active, .active])
+        let (after, _) = try before.applying([
+            .setLayout(.mirror(copies: 5)), .setLeaving(index(1), true),
+            .add(member(2, .rebuilding)),
+        ])
+        #expect(after.layout == .mirror(copies: 5))
+        #expect(after.members.map(\.isLeaving) == [false, true, false])
+        let (back, _) = try after.applying([.setLeaving(index(1), false)])
+        #expect(back.members.map(\.isLeaving) == [false, false, false])
+        // The mark stays whatever becomes of the member.
+        let (failed, _) = try after.applying([.fail([index(1)])])
+        #expect(failed.member(index(1))?.isLeaving == true)
     }
 
     @Test func `a snapshot with a bad name is refused`() throws {

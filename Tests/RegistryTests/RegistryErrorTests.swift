@@ -9,6 +9,7 @@ import Testing
             .additionNotRebuilding(index(1), .active), .freshMemberNotActive(index(1), .failed),
             .noMembers, .lastActiveMember(index(1)), .secondCut, .volumeIsLost, .volumeIsNotLost,
             .removedMember(index(1)), .sizeOutOfRange(.zero), .epochOutOfRange(Epoch(1)),
+            .layoutOutOfRange(.mirror(copies: 0)),
         ]
         + MemberAction.allCases.map { .wrongState($0, index(1), found: .removed) }
 

@@ -41,6 +41,24 @@ extension SQLiteRegistry {
         }
     }
 
+    /// Marks an appliance as one to be emptied, or no longer so, and returns its record.
+    ///
+    /// Throws `notFound`.
+    @discardableResult
+    public func setDraining(
+        _ isDraining: Bool, of name: String
+    ) throws(RegistryError) -> ApplianceRecord {
+        try change { database in
+            try database.execute(
+                sql: "UPDATE appliance SET draining = ? WHERE name = ?",
+                arguments: [isDraining, name])
+            let row = try Row.fetchOne(
+                database, sql: "SELECT * FROM appliance WHERE name = ?", arguments: [name])
+            guard let row else { throw RegistryError.notFound(.appliance, name: name) }
+            return try ApplianceRecord(row: row)
+        }
+    }
+
     static func applianceExists(_ name: String, in database: Database) throws -> Bool {
         try Bool.fetchOne(
             database, sql: "SELECT EXISTS (SELECT 1 FROM appliance WHERE name = ?)",

@@ -32,6 +32,16 @@ private struct Reader {
         }
     }
 
+    func flag(_ column: String) throws(StorageProblem) -> Bool {
+        try required(column) { value in
+            switch Int64.fromDatabaseValue(value) {
+            case 0: false
+            case 1: true
+            default: nil
+            }
+        }
+    }
+
     func identifier(_ column: String) throws(StorageProblem) -> Identifier {
         try required(column) { value in String.fromDatabaseValue(value).flatMap { Identifier($0) } }
     }
@@ -63,15 +73,18 @@ extension ApplianceRecord {
         let name = try reader.text("name")
         let address = try reader.text("address")
         let failureDomain = try reader.optionalText("failure_domain")
+        let isDraining = try reader.flag("draining")
         self = try reader.record { () throws(RegistryError) in
-            try ApplianceRecord(name: name, address: address, failureDomain: failureDomain)
+            try ApplianceRecord(
+                name: name, address: address, failureDomain: failureDomain, isDraining: isDraining)
         }
     }
 
     func insert(into database: Database) throws {
         try database.execute(
-            sql: "INSERT INTO appliance (name, address, failure_domain) VALUES (?, ?, ?)",
-            arguments: [name, address, failureDomain])
+            sql: """
+                INSERT INTO appliance (name, address, failure_domain, draining) VALUES (?, ?, ?, ?)
+                """, arguments: [name, address, failureDomain, isDraining])
     }
 }
 
@@ -96,18 +109,19 @@ extension MemberRecord {
             },
             region: RegionID(try reader.identifier("region")),
             appliance: try reader.text("appliance"),
-            incarnation: Incarnation(try reader.identifier("incarnation")))
+            incarnation: Incarnation(try reader.identifier("incarnation")),
+            isLeaving: try reader.flag("leaving"))
     }
 
     fileprivate func insert(into volume: VolumeID, of database: Database) throws {
         try database.execute(
             sql: """
-                INSERT INTO member (volume, position, state, region, appliance, incarnation)
-                VALUES (?, ?, ?, ?, ?, ?)
+                INSERT INTO member (volume, position, state, region, appliance, incarnation, leaving)
+                VALUES (?, ?, ?, ?, ?, ?, ?)
                 """,
             arguments: [
                 volume.description, index.number, state.rawValue, region.description, appliance,
-                incarnation.description,
+                incarnation.description, isLeaving,
             ])
     }
 }
@@ -157,8 +171,10 @@ extension VolumeRecord {
     /// before the snapshot comes, because a region may not be both at any moment.
     func replace(in database: Database, cutting snapshot: SnapshotRecord?) throws {
         try database.execute(
-            sql: "UPDATE volume SET epoch = ?, owner = ? WHERE id = ?",
-            arguments: [Int64(epoch.number), owner?.description, id.description])
+            sql: "UPDATE volume SET epoch = ?, owner = ?, layout = ? WHERE id = ?",
+            arguments: [
+                Int64(epoch.number), owner?.description, layout.description, id.description,
+            ])
         try database.execute(
             sql: "DELETE FROM member WHERE volume = ?", arguments: [id.description])
         try snapshot?.insert(into: database)

@@ -17,6 +17,9 @@ enum Schema {
             try database.execute(sql: tables)
             try database.execute(sql: triggers)
         }
+        migrator.registerMigration("registry-2") { database in
+            try database.execute(sql: departures)
+        }
         migrator.registerMigration("registry-3") { database in
             try database.execute(sql: claim)
         }
@@ -71,6 +74,14 @@ enum Schema {
             one INTEGER PRIMARY KEY CHECK (one = 1),
             owner TEXT NOT NULL CHECK (length(owner) = 32)
         ) STRICT, WITHOUT ROWID;
+        """
+
+    /// What is to be emptied, and who is to go.
+    private static let departures = """
+        ALTER TABLE appliance ADD COLUMN draining INTEGER NOT NULL DEFAULT 0
+            CHECK (draining IN (0, 1));
+        ALTER TABLE member ADD COLUMN leaving INTEGER NOT NULL DEFAULT 0
+            CHECK (leaving IN (0, 1));
         """
 
     /// What no column constraint can say: fencing rests on epochs that only grow, and a snapshot on

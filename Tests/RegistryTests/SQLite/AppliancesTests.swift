@@ -48,6 +48,27 @@ import Testing
         }
     }
 
+    @Test func `an appliance is drained until that is called off, by whoever opens the registry`()
+        throws
+    {
+        for number in 0..<2 { try registry.addAppliance(appliance(number)) }
+        let draining = try ApplianceRecord(name: "a1", address: "tcp:h:1", isDraining: true)
+        #expect(try registry.setDraining(true, of: "a1") == draining)
+        #expect(try registry.setDraining(true, of: "a1") == draining)
+        #expect(try registry.appliances() == [appliance(0), draining])
+        #expect(try scratch.copyAfterCrash().open().appliances() == [appliance(0), draining])
+        #expect(try registry.setDraining(false, of: "a1") == appliance(1))
+        #expect(try registry.appliances() == [appliance(0), appliance(1)])
+        // It does not keep it from being removed, nor is it remembered of the name.
+        try registry.setDraining(true, of: "a1")
+        try registry.removeAppliance("a1")
+        try registry.addAppliance(appliance(1))
+        #expect(try registry.appliances() == [appliance(0), appliance(1)])
+        #expect(throws: RegistryError.notFound(.appliance, name: "a2")) {
+            try registry.setDraining(true, of: "a2")
+        }
+    }
+
     @Test func `an appliance with a member stays until the member is forgotten`() throws {
         for number in 0..<2 { try registry.addAppliance(appliance(number)) }
         try registry.createVolume(volume([.active, .active]))
