@@ -1,5 +1,6 @@
-// Members of a set stand on the emptiest appliances, within what these lend and what their hosts can give
-// once everything that was promised there has been written.
+// Members of a set stand in different failure domains, then on different hosts, then on the emptiest
+// appliances, within what these lend and what their hosts can give once everything that was promised there
+// has been written.
 
 import ClientDevice
 import RemoteMemory
@@ -8,18 +9,29 @@ import Testing
 @Suite struct PlacementTests {
     /// An appliance with room of `free` MiB, by default on a host of its own with plenty.
     static func candidate(
-        _ name: String, free: UInt64, host: String? = nil, available: UInt64 = 1 << 20,
-        promised: UInt64 = 0
+        _ name: String, in domain: String? = nil, free: UInt64, of capacity: UInt64 = 1000,
+        host: String? = nil, available: UInt64 = 1 << 20, promised: UInt64 = 0
     ) -> PlacementCandidate {
         PlacementCandidate(
-            name: name, free: .mebibytes(free), host: host ?? "host of \(name)",
+            name: name, failureDomain: domain, capacity: .mebibytes(capacity),
+            free: .mebibytes(free), host: host ?? "host of \(name)",
             hostAvailable: .mebibytes(available), promised: .mebibytes(promised))
     }
 
+    /// Where a member stands already.
+    static func site(_ name: String, in domain: String? = nil, host: String? = nil)
+        -> PlacementSite
+    {
+        candidate(name, in: domain, free: 0, host: host).site
+    }
+
     static func choose(
-        _ count: Int, of size: UInt64, among candidates: [PlacementCandidate]
+        _ count: Int, of size: UInt64, among candidates: [PlacementCandidate],
+        beside: [PlacementSite] = [], acceptsOneDomain: Bool = false
     ) throws(PlacementError) -> [String] {
-        try Placement.choose(count, regionsOf: .mebibytes(size), among: candidates)
+        try Placement.choose(
+            count, regionsOf: .mebibytes(size), among: candidates, beside: beside,
+            acceptsOneDomain: acceptsOneDomain)
     }
 
     @Test func theEmptiestComeFirst() throws {
@@ -58,12 +70,133 @@ import Testing
         #expect(try Self.choose(1, of: 9, among: candidates) == ["b"])
         #expect(
             throws: PlacementError.insufficientMemory(
-                needed: .mebibytes(18), regions: 2, free: .mebibytes(18))
+                needed: .mebibytes(18), regions: 2, free: .mebibytes(18), full: ["a"])
         ) { try Self.choose(2, of: 9, among: candidates) }
         let alone = PlacementError.insufficientMemory(
-            needed: .mebibytes(10), regions: 1, free: .mebibytes(9))
+            needed: .mebibytes(10), regions: 1, free: .mebibytes(9), full: ["a", "b"])
         #expect(throws: alone) { try Self.choose(1, of: 10, among: candidates) }
-        #expect(alone.description.hasPrefix("needs 10.0 MiB on 1 appliance; 9.0 MiB free: "))
+        #expect(
+            alone.description.hasPrefix(
+                "needs 10.0 MiB on 1 appliance; 9.0 MiB free, too little on a, b: "))
+    }
+
+    @Test func aShareCountsNotAnAmount() throws {
+        let candidates = [
+            Self.candidate("large", free: 500, of: 10000),
+            Self.candidate("small", free: 90, of: 100),
+        ]
+        #expect(try Self.choose(1, of: 1, among: candidates) == ["small"])
+        // What counts is what is left: the small one would be full.
+        #expect(try Self.choose(1, of: 88, among: candidates) == ["large"])
+    }
+
+    @Test func aLongListOfFullAppliancesIsCutShort() {
+        let candidates = (1...9).map { Self.candidate("a\($0)", free: 1) }
+        let error = #expect(throws: PlacementError.self) {
+            try Self.choose(2, of: 5, among: candidates)
+        }
+        #expect(error?.description.contains("too little on a1, a2, a3, a4 and 5 more: ") == true)
+    }
+
+    // MARK: Failure domains
+
+    @Test func domainsComeBeforeRoom() throws {
+        let candidates = [
+            Self.candidate("a1", in: "a", free: 900), Self.candidate("a2", in: "a", free: 800),
+            Self.candidate("b1", in: "b", free: 20), Self.candidate("c1", free: 10),
+        ]
+        #expect(try Self.choose(3, of: 10, among: candidates) == ["a1", "b1", "c1"])
+        // Only then is one used twice.
+        #expect(try Self.choose(4, of: 10, among: candidates) == ["a1", "b1", "c1", "a2"])
+    }
+
+    @Test func anUnlabelledApplianceIsADomainOfItsOwnWhateverItIsCalled() throws {
+        let candidates = [
+            Self.candidate("x", free: 100), Self.candidate("y", in: "x", free: 90),
+            Self.candidate("z", in: "x", free: 80),
+        ]
+        #expect(try Self.choose(2, of: 10, among: candidates) == ["x", "y"])
+        #expect(
+            try Self.choose(1, of: 10, among: candidates, beside: [Self.site("w", in: "x")])
+                == ["x"])
+    }
+
+    @Test func withFewerDomainsThanMembersTheyAreUsedEvenly() throws {
+        let candidates = ["a", "b", "c"].flatMap { (domain: String) in
+            (0..<4).map { Self.candidate("\(domain)\($0)", in: domain, free: 100) }
+        }
+        for count in 1...12 {
+            let chosen = try Self.choose(count, of: 10, among: candidates)
+            #expect(Set(chosen).count == count)
+            let counts = ["a", "b", "c"].map { domain in chosen.count { $0.hasPrefix(domain) } }
+            let spread = (counts.max() ?? 0) - (counts.min() ?? 0)
+            #expect(spread <= 1, "\(count): \(chosen)")
+        }
+    }
+
+    @Test func hostsComeAfterDomainsAndBeforeRoom() throws {
+        let candidates = [
+            Self.candidate("a", free: 300, host: "h"), Self.candidate("b", free: 200, host: "h"),
+            Self.candidate("c", free: 100, host: "k"),
+        ]
+        #expect(try Self.choose(2, of: 10, among: candidates) == ["a", "c"])
+        let racked = [
+            Self.candidate("a", in: "r", free: 300, host: "h"),
+            Self.candidate("b", in: "s", free: 200, host: "h"),
+            Self.candidate("c", in: "r", free: 100, host: "k"),
+        ]
+        #expect(try Self.choose(2, of: 10, among: racked) == ["a", "b"])
+    }
+
+    @Test func whoIsThereAlreadyCounts() throws {
+        let candidates = [
+            Self.candidate("a1", in: "a", free: 100), Self.candidate("b1", in: "b", free: 50),
+            Self.candidate("b2", in: "b", free: 90),
+        ]
+        let beside = [Self.site("a0", in: "a")]
+        #expect(try Self.choose(1, of: 10, among: candidates, beside: beside) == ["b2"])
+        // Never twice on one appliance.
+        #expect(
+            try Self.choose(2, of: 10, among: candidates, beside: [Self.site("b2", in: "b")])
+                == ["a1", "b1"])
+        #expect(throws: PlacementError.tooFewAppliances(needed: 3, found: 2)) {
+            try Self.choose(3, of: 10, among: candidates, beside: [Self.site("b2", in: "b")])
+        }
+    }
+
+    /// A rack that burns takes all copies: refused, unless there is nothing else, or it is better than none.
+    @Test func allCopiesInOneDomainAreRefusedWhileOthersAreThere() throws {
+        let candidates = [
+            Self.candidate("a1", in: "a", free: 100), Self.candidate("a2", in: "a", free: 100),
+            Self.candidate("b1", in: "b", free: 5), Self.candidate("c1", free: 5),
+        ]
+        let refusal = PlacementError.oneDomain(.label("a"), full: ["b1", "c1"])
+        #expect(throws: refusal) { try Self.choose(2, of: 10, among: candidates) }
+        #expect(
+            throws: refusal
+        ) { try Self.choose(1, of: 10, among: candidates, beside: [Self.site("a0", in: "a")]) }
+        #expect(
+            refusal.description.hasPrefix(
+                "would have all its copies in failure domain a, for there is no room on b1, c1; "))
+        #expect(
+            try Self.choose(2, of: 10, among: candidates, acceptsOneDomain: true) == ["a1", "a2"])
+        #expect(try Self.choose(1, of: 10, among: candidates) == ["a1"])
+        #expect(try Self.choose(2, of: 10, among: Array(candidates.prefix(2))) == ["a1", "a2"])
+    }
+
+    /// A host without memory does not keep others from being used.
+    @Test func aPoorHostIsPassedOver() throws {
+        let candidates = [
+            Self.candidate("a", free: 300, host: "h", available: 15),
+            Self.candidate("b", free: 200, host: "h", available: 15),
+            Self.candidate("c", free: 100, host: "k", available: 20),
+            Self.candidate("d", free: 90, host: "k", available: 20),
+        ]
+        #expect(try Self.choose(3, of: 10, among: candidates) == ["a", "c", "d"])
+        #expect(
+            throws: PlacementError.insufficientMemory(
+                needed: .mebibytes(40), regions: 4, free: .mebibytes(35), full: ["a", "b"])
+        ) { try Self.choose(4, of: 10, among: candidates) }
     }
 
     // MARK: Hosts
@@ -73,7 +206,7 @@ import Testing
         #expect(try Self.choose(1, of: 16, among: exact) == ["a"])
         #expect(
             throws: PlacementError.insufficientMemory(
-                needed: .mebibytes(17), regions: 1, free: .mebibytes(16))
+                needed: .mebibytes(17), regions: 1, free: .mebibytes(16), full: ["a"])
         ) { try Self.choose(1, of: 17, among: exact) }
     }
 
@@ -87,7 +220,8 @@ import Testing
         #expect(try Self.choose(3, of: 10, among: three(available: 30)) == ["a", "b", "c"])
         #expect(
             throws: PlacementError.insufficientMemory(
-                needed: .mebibytes(30), regions: 3, free: .mebibytes(29))
+                needed: .mebibytes(30), regions: 3, free: .mebibytes(29),
+                full: ["a", "b", "c"])
         ) { try Self.choose(3, of: 10, among: three(available: 29)) }
     }
 
@@ -102,11 +236,11 @@ import Testing
         #expect(try Self.choose(1, of: 20, among: two(promised: 20)) == ["a"])
         #expect(
             throws: PlacementError.insufficientMemory(
-                needed: .mebibytes(20), regions: 1, free: .mebibytes(19))
+                needed: .mebibytes(20), regions: 1, free: .mebibytes(19), full: ["a"])
         ) { try Self.choose(1, of: 20, among: two(promised: 21)) }
         #expect(
             throws: PlacementError.insufficientMemory(
-                needed: .mebibytes(20), regions: 1, free: .zero)
+                needed: .mebibytes(20), regions: 1, free: .zero, full: ["a"])
         ) { try Self.choose(1, of: 20, among: two(promised: 400)) }
     }
 
@@ -118,7 +252,7 @@ import Testing
         ]
         #expect(
             throws: PlacementError.insufficientMemory(
-                needed: .mebibytes(10), regions: 1, free: .mebibytes(9))
+                needed: .mebibytes(10), regions: 1, free: .mebibytes(9), full: ["a"])
         ) { try Self.choose(1, of: 10, among: candidates) }
     }
 

@@ -15,7 +15,7 @@ import TCPTransport
 
 /// An appliance and what is known of it.
 struct ApplianceHandle {
-    let record: ApplianceRecord
+    var record: ApplianceRecord
     let link: ApplianceLink
     /// The connection stands, as far as is known.
     var isUp = false

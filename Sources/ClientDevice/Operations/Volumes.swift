@@ -72,10 +72,7 @@ extension ClientDevice: ControlledDevice {
             names = try Placement.choose(
                 layout.memberCount, regionsOf: size, among: candidates)
         } catch {
-            switch error {
-            case .tooFewAppliances: throw ControlError(.unavailable, "\(layout) \(error)")
-            case .insufficientMemory: throw ControlError(.insufficientMemory, error.description)
-            }
+            throw ControlError(error, "\(layout)")
         }
         return names.enumerated().compactMap { number, name in
             guard let incarnation = appliances[name]?.description?.incarnation else { return nil }
@@ -192,5 +189,15 @@ extension ControlError {
             case .storage: .failed
             }
         self.init(code, "\(error)")
+    }
+
+    /// Why `subject` finds no place, for whoever asked.
+    init(_ error: PlacementError, _ subject: String) {
+        let code: Code =
+            switch error {
+            case .tooFewAppliances: .unavailable
+            case .insufficientMemory, .oneDomain: .insufficientMemory
+            }
+        self.init(code, "\(subject) \(error)")
     }
 }
