@@ -47,6 +47,8 @@ struct ManagedVolume {
     var missingSince: [MemberIndex: ContinuousClock.Instant] = [:]
     /// When taking over was first tried.
     var firstTry: ContinuousClock.Instant?
+    /// Members that are being removed: their failure is ours.
+    var retiring: Set<MemberIndex> = []
     /// What last kept a missing member from being replaced; logged when it changes.
     var obstacle: String?
     var scrub: ScrubProgress?

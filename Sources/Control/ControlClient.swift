@@ -50,6 +50,18 @@ public struct ControlClient: ControlledDevice {
         try await tell(.delete, "volumes", name)
     }
 
+    public func changeVolume(
+        named name: String, _ change: VolumeChange
+    ) async throws(ControlError) -> VolumeStatus {
+        try await ask(.patch, "volumes", name, body: change)
+    }
+
+    public func moveMember(
+        ofVolume volume: String, _ move: MemberMove
+    ) async throws(ControlError) -> VolumeStatus {
+        try await ask(.post, "volumes", volume, "move", body: move)
+    }
+
     public func appliances() async throws(ControlError) -> [ApplianceStatus] {
         try await ask(.get, "appliances")
     }
@@ -62,6 +74,12 @@ public struct ControlClient: ControlledDevice {
 
     public func removeAppliance(named name: String) async throws(ControlError) {
         try await tell(.delete, "appliances", name)
+    }
+
+    public func drainAppliance(
+        named name: String, _ drain: DrainStart
+    ) async throws(ControlError) -> ApplianceStatus {
+        try await ask(.post, "appliances", name, "drain", body: drain)
     }
 
     public func snapshots(

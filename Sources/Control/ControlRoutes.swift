@@ -3,11 +3,12 @@
 //     GET    /v1/status
 //     GET    /v1/volumes                            POST   /v1/volumes
 //     GET    /v1/volumes/NAME                       DELETE /v1/volumes/NAME
+//     PATCH  /v1/volumes/NAME                       POST   /v1/volumes/NAME/move
 //     POST   /v1/volumes/NAME/rebuild               POST   /v1/volumes/NAME/scrub
 //     GET    /v1/volumes/NAME/snapshots             POST   /v1/volumes/NAME/snapshots
 //     DELETE /v1/volumes/NAME/snapshots/SNAPSHOT
 //     GET    /v1/appliances                         POST   /v1/appliances
-//     DELETE /v1/appliances/NAME
+//     DELETE /v1/appliances/NAME                    POST   /v1/appliances/NAME/drain
 //
 // Every answer but that to DELETE has a JSON body; every error's body is a ControlError.
 
@@ -52,6 +53,16 @@ struct ControlRoutes {
             try await device.deleteVolume(named: try Self.name("volume", in: context))
             return Response(status: .noContent)
         }
+        group.patch(":volume") { [device] request, context in
+            let volume = try Self.name("volume", in: context)
+            let change = try await Self.body(of: request, as: VolumeChange.self)
+            return try Self.reply(try await device.changeVolume(named: volume, change))
+        }
+        group.post(":volume/move") { [device] request, context in
+            let volume = try Self.name("volume", in: context)
+            let move = try await Self.body(of: request, as: MemberMove.self)
+            return try Self.reply(try await device.moveMember(ofVolume: volume, move))
+        }
         group.post(":volume/rebuild") { [device] request, context in
             let volume = try Self.name("volume", in: context)
             let start = try await Self.body(
@@ -87,6 +98,11 @@ struct ControlRoutes {
         group.post { [device] request, _ in
             let addition = try await Self.body(of: request, as: ApplianceAddition.self)
             return try Self.reply(try await device.addAppliance(addition), .created)
+        }
+        group.post(":appliance/drain") { [device] request, context in
+            let appliance = try Self.name("appliance", in: context)
+            let drain = try await Self.body(of: request, as: DrainStart.self, or: DrainStart())
+            return try Self.reply(try await device.drainAppliance(named: appliance, drain))
         }
         group.delete(":appliance") { [device] _, context in
             try await device.removeAppliance(named: try Self.name("appliance", in: context))

@@ -28,6 +28,20 @@ public protocol ControlledDevice: Sendable {
     /// Deletes a volume and its contents; `conflict` while clients are connected or snapshots exist.
     func deleteVolume(named name: String) async throws(ControlError)
 
+    /// Changes a volume while it is used: returns when that is recorded and under way.
+    ///
+    /// The volume is as it was asked to be when it is healthy and has as many members as its layout.
+    func changeVolume(
+        named name: String, _ change: VolumeChange
+    ) async throws(ControlError) -> VolumeStatus
+
+    /// Starts to move a member to another appliance; the former goes when the latter is whole.
+    ///
+    /// It is done when the volume has no member on `move.from`.
+    func moveMember(
+        ofVolume volume: String, _ move: MemberMove
+    ) async throws(ControlError) -> VolumeStatus
+
     /// All appliances, ordered by name.
     func appliances() async throws(ControlError) -> [ApplianceStatus]
 
@@ -36,6 +50,13 @@ public protocol ControlledDevice: Sendable {
 
     /// Forgets an appliance; `conflict` while it holds regions.
     func removeAppliance(named name: String) async throws(ControlError)
+
+    /// Starts to empty an appliance, or calls that off; it is empty when no volume has a member there.
+    ///
+    /// Refused when there is no room for its members elsewhere. Snapshots stay where they are.
+    func drainAppliance(
+        named name: String, _ drain: DrainStart
+    ) async throws(ControlError) -> ApplianceStatus
 
     /// The snapshots of one volume, oldest first.
     func snapshots(ofVolume volume: String) async throws(ControlError) -> [SnapshotStatus]

@@ -57,11 +57,14 @@ public struct ApplianceStatus: Hashable, Sendable, Codable {
     public var allocatedBytes: ByteCount
     /// The part of it that holds data and takes up memory.
     public var residentBytes: ByteCount
+    /// Its members are being moved away, and none is placed there.
+    public var isDraining: Bool
 
     public init(
         name: String, address: String, failureDomain: String? = nil, state: ApplianceState,
         pid: Int32? = nil, incarnation: Incarnation? = nil,
-        capacityBytes: ByteCount, allocatedBytes: ByteCount, residentBytes: ByteCount
+        capacityBytes: ByteCount, allocatedBytes: ByteCount, residentBytes: ByteCount,
+        isDraining: Bool = false
     ) {
         self.name = name
         self.address = address
@@ -72,5 +75,6 @@ public struct ApplianceStatus: Hashable, Sendable, Codable {
         self.capacityBytes = capacityBytes
         self.allocatedBytes = allocatedBytes
         self.residentBytes = residentBytes
+        self.isDraining = isDraining
     }
 }

@@ -17,6 +17,39 @@ public struct VolumeCreation: Hashable, Sendable, Codable {
     }
 }
 
+/// What is to change of a volume.
+public struct VolumeChange: Hashable, Sendable, Codable {
+    /// How it is to be spread over appliances from now on.
+    public var layout: Layout
+
+    public init(layout: Layout) {
+        self.layout = layout
+    }
+}
+
+/// A member that is to stand elsewhere.
+public struct MemberMove: Hashable, Sendable, Codable {
+    /// The name of the appliance that holds it.
+    public var from: String
+    /// The name of the appliance that is to hold it; nil for whichever suits best.
+    public var to: String?
+
+    public init(from: String, to: String? = nil) {
+        self.from = from
+        self.to = to
+    }
+}
+
+/// Whether an appliance is to be emptied.
+public struct DrainStart: Hashable, Sendable, Codable {
+    /// It is to be used again; what was moved away stays where it is.
+    public var isCancelled: Bool
+
+    public init(isCancelled: Bool = false) {
+        self.isCancelled = isCancelled
+    }
+}
+
 /// A snapshot to be cut.
 public struct SnapshotCreation: Hashable, Sendable, Codable {
     public var name: String

@@ -38,12 +38,14 @@ public struct VolumeStatus: Hashable, Sendable, Codable {
     public var scrub: ScrubProgress?
     /// The most that its rebuilds copy, in bytes a second; nil for as fast as they go beside the I/O.
     public var rebuildLimit: ByteCount?
+    /// What keeps a member that is wanted from being added; nil for nothing.
+    public var obstacle: String?
 
     public init(
         name: String, id: VolumeID, sizeBytes: ByteCount, layout: Layout, ordering: Ordering,
         epoch: Epoch, health: VolumeHealth, uri: String, connections: Int,
         members: [MemberStatus], snapshots: [SnapshotStatus], counters: VolumeCounters,
-        scrub: ScrubProgress? = nil, rebuildLimit: ByteCount? = nil
+        scrub: ScrubProgress? = nil, rebuildLimit: ByteCount? = nil, obstacle: String? = nil
     ) {
         self.name = name
         self.id = id
@@ -59,6 +61,7 @@ public struct VolumeStatus: Hashable, Sendable, Codable {
         self.counters = counters
         self.scrub = scrub
         self.rebuildLimit = rebuildLimit
+        self.obstacle = obstacle
     }
 }
 
@@ -69,17 +72,20 @@ public struct MemberStatus: Hashable, Sendable, Codable {
     public var appliance: String
     public var region: RegionID
     public var state: MemberState
+    /// It is to be removed once the volume is whole without it.
+    public var isLeaving: Bool
     /// How far its rebuild is; nil unless it is rebuilding.
     public var rebuild: RebuildProgress?
 
     public init(
         index: MemberIndex, appliance: String, region: RegionID, state: MemberState,
-        rebuild: RebuildProgress? = nil
+        isLeaving: Bool = false, rebuild: RebuildProgress? = nil
     ) {
         self.index = index
         self.appliance = appliance
         self.region = region
         self.state = state
+        self.isLeaving = isLeaving
         self.rebuild = rebuild
     }
 }

@@ -21,6 +21,13 @@ import Testing
                 "The value 'mirror:0' is invalid for '--layout <layout>'"
             ),
             (["snapshot", "create", "v"], "Missing expected argument '<snapshot>'"),
+            (["volume", "set", "v"], "Missing expected argument '--layout <layout>'"),
+            (
+                ["volume", "set", "v", "--layout", "mirror:9"],
+                "The value 'mirror:9' is invalid for '--layout <layout>'"
+            ),
+            (["volume", "move", "v"], "Missing expected argument '--from <appliance>'"),
+            (["appliance", "drain"], "Missing expected argument '<name>'"),
             (["rebuild"], "Missing expected argument '<volume>'"),
             (
                 ["rebuild", "v", "--limit", "fast"],
@@ -43,6 +50,8 @@ import Testing
             ["volume", "show", "v"], ["volume", "delete", "v"], ["snapshot", "create", "v", "s"],
             ["snapshot", "list", "v"], ["snapshot", "delete", "v", "s"],
             ["appliance", "add", "a", "unix:/x"], ["appliance", "list"],
+            ["volume", "set", "v", "--layout", "mirror:2"], ["volume", "move", "v", "--from", "a"],
+            ["appliance", "drain", "a"], ["appliance", "drain", "a", "--cancel"],
             ["appliance", "remove", "a"], ["rebuild", "v"], ["scrub", "v"], ["status"],
             ["status", "--watch"],
         ])

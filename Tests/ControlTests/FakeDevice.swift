@@ -12,6 +12,7 @@ actor FakeDevice: ControlledDevice {
     private var failure: ControlError?
     private var health = VolumeHealth.healthy
     private var scrubWasSeen = false
+    private var isObstructed = false
 
     init(status: DeviceStatus = .sample, failure: ControlError? = nil) {
         current = status
@@ -28,6 +29,12 @@ actor FakeDevice: ControlledDevice {
 
     func status() throws(ControlError) -> DeviceStatus {
         try note("status")
+        defer {
+            for index in current.volumes.indices
+            where current.volumes[index].members.contains(where: \.isLeaving) {
+                advance(&current.volumes[index])
+            }
+        }
         return current
     }
 
@@ -57,6 +64,67 @@ actor FakeDevice: ControlledDevice {
     }
 
     func deleteVolume(named name: String) throws(ControlError) { try note("delete \(name)") }
+
+    /// As `rebuild`: the layout is reached when the rebuild that this starts ends.
+    func changeVolume(
+        named name: String, _ change: VolumeChange
+    ) throws(ControlError) -> VolumeStatus {
+        try note("set \(name) \(change.layout)")
+        let index = try self.index(of: name)
+        current.volumes[index].layout = change.layout
+        return startRebuild(of: index)
+    }
+
+    /// The second member is the one that is rebuilt; the one that is moved goes when that ends.
+    func moveMember(
+        ofVolume volume: String, _ move: MemberMove
+    ) throws(ControlError) -> VolumeStatus {
+        try note("move \(volume) \(move.from) \(move.to ?? "nil")")
+        let index = try self.index(of: volume)
+        return startMove(of: index, from: move.from, to: move.to ?? "b")
+    }
+
+    /// Every volume's member there is moved, and each status sees a quarter more done.
+    func drainAppliance(
+        named name: String, _ drain: DrainStart
+    ) throws(ControlError) -> ApplianceStatus {
+        try note("drain \(name) \(drain.isCancelled)")
+        guard let place = current.appliances.firstIndex(where: { $0.name == name }) else {
+            throw ControlError(.notFound, "There is no appliance \(name): see 'appliance list'.")
+        }
+        current.appliances[place].isDraining = !drain.isCancelled
+        if !drain.isCancelled {
+            for index in current.volumes.indices { _ = startMove(of: index, from: name, to: "b") }
+        }
+        return current.appliances[place]
+    }
+
+    private func startMove(of index: Int, from: String, to: String) -> VolumeStatus {
+        for place in current.volumes[index].members.indices
+        where current.volumes[index].members[place].appliance == from {
+            current.volumes[index].members[place].isLeaving = true
+        }
+        current.volumes[index].members[1].appliance = to
+        return startRebuild(of: index)
+    }
+
+    private func startRebuild(of index: Int) -> VolumeStatus {
+        guard !isObstructed else { return current.volumes[index] }
+        current.volumes[index].health = .rebuilding
+        current.volumes[index].members[1].state = .rebuilding
+        current.volumes[index].members[1].rebuild = .sample
+        return current.volumes[index]
+    }
+
+    /// What keeps the volumes' members from being added.
+    func obstruct(_ obstacle: String) {
+        for index in current.volumes.indices {
+            current.volumes[index].obstacle = obstacle
+            current.volumes[index].members[1].rebuild = nil
+            current.volumes[index].members[1].state = .active
+        }
+        isObstructed = true
+    }
 
     func appliances() throws(ControlError) -> [ApplianceStatus] {
         try note("appliances")
@@ -99,10 +167,7 @@ actor FakeDevice: ControlledDevice {
         if let limit = start.limit {
             current.volumes[index].rebuildLimit = limit > .zero ? limit : nil
         }
-        current.volumes[index].health = .rebuilding
-        current.volumes[index].members[1].state = .rebuilding
-        current.volumes[index].members[1].rebuild = .sample
-        return current.volumes[index]
+        return startRebuild(of: index)
     }
 
     func scrub(volume: String) async throws(ControlError) -> ScrubReport {
@@ -134,6 +199,7 @@ actor FakeDevice: ControlledDevice {
             volume.health = health
             volume.members[1].rebuild = nil
             volume.members[1].state = health == .healthy ? .active : .failed
+            volume.members.removeAll(where: \.isLeaving)
         }
     }
 }

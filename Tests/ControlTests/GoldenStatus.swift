@@ -1,4 +1,5 @@
-// The JSON of `DeviceStatus.sample` with one volume only, which is being scrubbed, and rebuilt slowly.
+// The JSON of `DeviceStatus.sample` with one volume only, which is being scrubbed, and rebuilt slowly to
+// leave the appliance that is drained.
 //
 // A change of this text breaks scripts: add to it, but rename and remove nothing.
 
@@ -11,6 +12,7 @@ let goldenStatus = """
           "capacityBytes" : 4294967296,
           "failureDomain" : "rack1",
           "incarnation" : "00000000000000010000000000000002",
+          "isDraining" : false,
           "name" : "a",
           "pid" : 7,
           "residentBytes" : 1048576,
@@ -20,6 +22,7 @@ let goldenStatus = """
           "address" : "tcp:192.0.2.7:7474",
           "allocatedBytes" : 0,
           "capacityBytes" : 8589934592,
+          "isDraining" : true,
           "name" : "b",
           "residentBytes" : 0,
           "state" : "down"
@@ -52,12 +55,14 @@ let goldenStatus = """
             {
               "appliance" : "a",
               "index" : 0,
+              "isLeaving" : false,
               "region" : "00000000000000030000000000000004",
               "state" : "active"
             },
             {
               "appliance" : "b",
               "index" : 1,
+              "isLeaving" : true,
               "rebuild" : {
                 "bytesPerSecond" : 134217728,
                 "doneBytes" : 268435456,
@@ -69,6 +74,7 @@ let goldenStatus = """
             }
           ],
           "name" : "vol0",
+          "obstacle" : "needs memory",
           "ordering" : "parallel",
           "rebuildLimit" : 67108864,
           "scrub" : {

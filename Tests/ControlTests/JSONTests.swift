@@ -12,6 +12,9 @@ import Testing
         status.volumes.removeLast()
         status.volumes[0].scrub = .sample
         status.volumes[0].rebuildLimit = .mebibytes(64)
+        status.volumes[0].obstacle = "needs memory"
+        status.volumes[0].members[1].isLeaving = true
+        status.appliances[1].isDraining = true
         #expect(try text(status) == goldenStatus)
         let decoded = try ControlJSON.decoder().decode(
             DeviceStatus.self, from: Data(goldenStatus.utf8))
@@ -28,6 +31,11 @@ import Testing
             try compact(SnapshotCreation(name: "s")) == #"{"immediate":false,"name":"s"}"#)
         #expect(try compact(RebuildStart(limit: .kibibytes(4))) == #"{"limit":4096}"#)
         #expect(try compact(RebuildStart()) == "{}")
+        #expect(
+            try compact(VolumeChange(layout: .mirror(copies: 3))) == #"{"layout":"mirror:3"}"#)
+        #expect(try compact(MemberMove(from: "a")) == #"{"from":"a"}"#)
+        #expect(try compact(MemberMove(from: "a", to: "b")) == #"{"from":"a","to":"b"}"#)
+        #expect(try compact(DrainStart()) == #"{"isCancelled":false}"#)
         #expect(
             try compact(ApplianceAddition(name: "a", address: "unix:/x"))
                 == #"{"address":"unix:/x","name":"a"}"#)

@@ -66,6 +66,48 @@ import Testing
         #expect(await device.calls == ["delete v", "delete v s", "remove a"])
     }
 
+    @Test("what changes a volume or an appliance arrives as it was meant")
+    func changes() async throws {
+        let device = FakeDevice()
+        try await withServer(device) { client in
+            let volume = try await client.changeVolume(
+                named: "vol0", VolumeChange(layout: .mirror(copies: 3)))
+            #expect(volume.layout == .mirror(copies: 3))
+            let moved = try await client.moveMember(
+                ofVolume: "vol1", MemberMove(from: "a", to: "c"))
+            #expect(moved.members.map(\.appliance) == ["a", "c"])
+            #expect(moved.members.map(\.isLeaving) == [true, false])
+            _ = try await client.moveMember(ofVolume: "vol1", MemberMove(from: "a"))
+            let draining = try await client.drainAppliance(named: "a", DrainStart())
+            #expect(draining.isDraining)
+            let used = try await client.drainAppliance(
+                named: "a", DrainStart(isCancelled: true))
+            #expect(!used.isDraining)
+        }
+        #expect(
+            await device.calls == [
+                "set vol0 mirror:3", "move vol1 a c", "move vol1 a nil", "drain a false",
+                "drain a true",
+            ])
+    }
+
+    @Test("a layout that is none is refused before the device hears of it")
+    func impossibleLayout() async throws {
+        let device = FakeDevice()
+        try await withServer(device) { client in
+            let directory = client.socket.directory
+            for body in [#"{"layout":"mirror:0"}"#, #"{"layout":3}"#, "{}", ""] {
+                let answer = await exchange(directory, "PATCH", "/v1/volumes/vol0", body: body)
+                #expect(answer.status == 400)
+                #expect(answer.error?.code == .invalid)
+            }
+            // An appliance is drained without being told how.
+            let answer = await exchange(directory, "POST", "/v1/appliances/a/drain")
+            #expect(answer.status == 200)
+        }
+        #expect(await device.calls == ["drain a false"])
+    }
+
     @Test("a rebuild's limit arrives, is shown, stays, and is removed with zero")
     func rebuildLimit() async throws {
         let device = FakeDevice()

@@ -282,6 +282,13 @@ package actor DataThread: EventHandler {
         volumes[id]?.lose(member) ?? false
     }
 
+    /// Drops a member that is to be removed; false when fewer than `minimum` active ones would be left.
+    ///
+    /// It ends as every failure does: recorded, then unmapped.
+    package func retire(_ member: MemberIndex, of id: VolumeID, keeping minimum: Int) -> Bool {
+        volumes[id]?.retire(member, keeping: minimum) ?? false
+    }
+
     /// Adds a member to be rebuilt; with `keepsData` its region is the one it had when it failed.
     package func add(
         _ memory: MemberMemory, identity: RegionID, as member: MemberIndex, to id: VolumeID,

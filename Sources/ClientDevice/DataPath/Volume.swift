@@ -487,6 +487,16 @@ package struct VolumeCounters: Hashable, Sendable {
         return engine.isForsaken(member)
     }
 
+    /// Drops a member for good, unless fewer than `minimum` active ones would be left.
+    func retire(_ member: MemberIndex, keeping minimum: Int) -> Bool {
+        var rest = engine.active.subtracting(engine.absent)
+        rest.remove(member)
+        guard engine.phase == .serving, rest.count >= minimum else { return false }
+        engine.memberLost(member, isAccessible: false)
+        drain()
+        return true
+    }
+
     func recorded(_ decision: MembershipDecision, epoch: Epoch) {
         engine.recorded(decision, epoch: epoch)
         drain()

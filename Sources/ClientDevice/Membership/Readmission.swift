@@ -14,7 +14,7 @@ import TCPTransport
 extension ClientDevice {
     /// Brings a failed member back with its memory.
     func readmit(_ member: MemberRecord, to id: VolumeID) async {
-        guard let volume = volumes[id] else { return }
+        guard let volume = volumes[id], !volume.isReplacing else { return }
         volumes[id]?.isReplacing = true
         defer { volumes[id]?.isReplacing = false }
         let name = volume.record.name

@@ -94,7 +94,10 @@ extension ClientDevice {
         switch decision {
         case .fail(let members):
             for member in members {
-                log.warning("volume \(name): member \(member) failed; epoch \(volume.record.epoch)")
+                if volumes[id]?.retiring.remove(member) == nil {
+                    log.warning(
+                        "volume \(name): member \(member) failed; epoch \(volume.record.epoch)")
+                }
                 volumes[id]?.samples[member] = nil
                 volumes[id]?.missingSince[member] = ContinuousClock.now
                 volumes[id]?.promotions.removeValue(forKey: member)?.resume(returning: false)

@@ -31,28 +31,49 @@ enum ReplacementError: Error, CustomStringConvertible {
 }
 
 extension ClientDevice {
-    /// Adds members until the set has as many as its layout wants, as far as appliances allow.
-    ///
-    /// A member whose memory is still there misses little: it comes back before another takes its place, and
-    /// is waited for.
+    /// Takes the next step to as many members as the layout wants, as far as appliances allow.
     func replaceMissingMembers(of id: VolumeID) async {
         guard let volume = volumes[id], volume.phase == .serving, !volume.isReplacing,
             volume.cut == nil
         else { return }
-        guard present(volume).count < volume.record.layout.memberCount else {
-            return await forgetFailedMembers(of: id)
+        let step = nextStep(of: volume)
+        if step != .add(isUrgent: true) { await forgetFailedMembers(of: id) }
+        switch step {
+        case .add(let isUrgent):
+            if isUrgent, await waitsForMember(of: volume) { return }
+            await addMissingMember(to: id, isUrgent: isUrgent)
+        case .remove(let member, let minimum):
+            volumes[id]?.obstacle = nil
+            await retire(member, of: id, keeping: minimum)
+        case .nothing: volumes[id]?.obstacle = nil
         }
-        let failed = volume.record.members.filter { $0.state == .failed }
+    }
+
+    /// A member whose memory is still there misses little: it comes back before another takes its place, and
+    /// is waited for.
+    private func waitsForMember(of volume: ManagedVolume) async -> Bool {
+        let id = volume.record.id
+        let failed = volume.record.members.filter {
+            $0.state == .failed && !isLeaving($0) && !volume.retiring.contains($0.index)
+        }
         if let member = failed.first(where: { isReachable($0) && isRemote($0) }) {
-            return await readmit(member, to: id)
+            await readmit(member, to: id)
+            return true
         }
-        guard !failed.contains(where: { mayComeBack($0, to: id) }) else { return }
+        return failed.contains { mayComeBack($0, to: id) }
+    }
+
+    private func addMissingMember(to id: VolumeID, isUrgent: Bool) async {
+        guard let volume = volumes[id], !volume.isReplacing, isUrgent || mayMove(volume) else {
+            return
+        }
         do throws(ReplacementError) {
-            _ = try await addMember(to: id)
+            _ = try await addMember(to: id, acceptsOneDomain: isUrgent)
             volumes[id]?.obstacle = nil
         } catch {
             if volumes[id]?.obstacle != error.description {
-                log.warning("volume \(volume.record.name) stays degraded: \(error)")
+                let trouble = isUrgent ? "stays degraded" : "keeps a member that is to leave"
+                log.warning("volume \(volume.record.name) \(trouble): \(error)")
                 volumes[id]?.obstacle = error.description
             }
         }
@@ -69,17 +90,20 @@ extension ClientDevice {
 
     /// Removes members that failed after their replacements had been added.
     private func forgetFailedMembers(of id: VolumeID) async {
-        guard let volume = volumes[id] else { return }
+        guard let volume = volumes[id], !volume.isReplacing else { return }
         let failed = volume.record.members.filter { $0.state == .failed }
         guard !failed.isEmpty, !volume.activeMembers.isEmpty else { return }
-        do throws(RegistryError) {
-            try commit([.remove(failed.map(\.index))], to: id)
-        } catch {
-            return log.error("volume \(volume.record.name): \(error)")
-        }
+        volumes[id]?.isReplacing = true
+        defer { volumes[id]?.isReplacing = false }
+        // (Freed first: a region of a member that nobody knows of would be held for ever.)
         for member in failed {
             volumes[id]?.missingSince[member.index] = nil
             if isReachable(member) { await free(member.region, on: member.appliance) }
+        }
+        do throws(RegistryError) {
+            try commit([.remove(failed.map(\.index))], to: id)
+        } catch {
+            log.error("volume \(volume.record.name): \(error)")
         }
     }
 
@@ -88,17 +112,20 @@ extension ClientDevice {
         volume.liveMembers.filter { !isLost($0) }
     }
 
-    /// Adds a member to be rebuilt, on `appliance` or where placement wants it.
-    func addMember(to id: VolumeID, on appliance: String? = nil) async throws(ReplacementError)
-        -> MemberIndex
-    {
+    /// Adds a member to be rebuilt, on `appliance` or where placement wants it; when it takes the place of
+    /// another, that one is marked as leaving in the same step.
+    func addMember(
+        to id: VolumeID, on appliance: String? = nil, acceptsOneDomain: Bool = true,
+        inPlaceOf former: MemberIndex? = nil
+    ) async throws(ReplacementError) -> MemberIndex {
         guard let volume = volumes[id], volume.phase == .serving, !volume.isReplacing else {
             throw .notServing
         }
         volumes[id]?.isReplacing = true
         defer { volumes[id]?.isReplacing = false }
         let size = RegionLayout.regionSize(forDataOf: volume.record.size)
-        let name = try await place(size, for: volume, on: appliance)
+        let name = try await place(
+            size, for: volume, on: appliance, inPlaceOf: former, acceptsOneDomain: acceptsOneDomain)
         guard let incarnation = appliances[name]?.description?.incarnation else {
             throw .notServing
         }
@@ -109,7 +136,8 @@ extension ClientDevice {
             incarnation: incarnation)
         do throws(RegistryError) {
             let forget: [MembershipChange] = failed.isEmpty ? [] : [.remove(failed.map(\.index))]
-            try commit(forget + [.add(member)], to: id)
+            let leave: [MembershipChange] = former.map { [.setLeaving($0, true)] } ?? []
+            try commit(forget + leave + [.add(member)], to: id)
         } catch {
             throw .registry(error)
         }
@@ -131,14 +159,25 @@ extension ClientDevice {
         }
     }
 
-    private func place(_ size: ByteCount, for volume: ManagedVolume, on appliance: String?)
-        async throws(ReplacementError) -> String
-    {
-        let holders = Set(present(volume).map(\.appliance))
-        let excluded = appliance.map { Set(appliances.keys).subtracting([$0]) } ?? holders
+    private func place(
+        _ size: ByteCount, for volume: ManagedVolume, on appliance: String?,
+        inPlaceOf former: MemberIndex?, acceptsOneDomain: Bool
+    ) async throws(ReplacementError) -> String {
+        let present = present(volume)
+        let excluded =
+            appliance.map { Set(appliances.keys).subtracting([$0]) }
+            ?? Set(present.map(\.appliance))
         let candidates = await candidates(without: excluded)
         do throws(PlacementError) {
-            return try Placement.choose(1, regionsOf: size, among: candidates)[0]
+            guard appliance == nil else {
+                return try Placement.choose(1, regionsOf: size, among: candidates)[0]
+            }
+            return try Placement.choose(
+                1, regionsOf: size, among: candidates,
+                beside: present.filter { !isLeaving($0) && $0.index != former }.map {
+                    site(of: $0)
+                },
+                acceptsOneDomain: acceptsOneDomain)[0]
         } catch {
             throw .placement(error)
         }

@@ -94,7 +94,9 @@ extension ClientDevice {
         func free(_ member: MemberRecord) -> ByteCount { room[member.appliance]?.free ?? .zero }
         // The highest index among the emptiest: the first member is the one that reads go to.
         guard
-            let victim = reachable.max(by: { (free($0), $0.index) < (free($1), $1.index) }),
+            let victim = reachable.filter({ room[$0.appliance] != nil }).max(by: {
+                (free($0), $0.index) < (free($1), $1.index)
+            }),
             let host = room[victim.appliance]
         else { throw SnapshotError.cannotCut }
         do throws(PlacementError) {

@@ -27,7 +27,7 @@ extension ClientDevice {
             pid: description?.processID, incarnation: description?.incarnation,
             capacityBytes: description?.capacity ?? .zero,
             allocatedBytes: description?.allocated ?? .zero,
-            residentBytes: description?.resident ?? .zero)
+            residentBytes: description?.resident ?? .zero, isDraining: handle.record.isDraining)
     }
 
     func status(of volume: ManagedVolume) async -> VolumeStatus {
@@ -46,7 +46,7 @@ extension ClientDevice {
                 flushes: UInt64(counters.flushes), discards: UInt64(counters.discards),
                 readBytes: ByteCount(counters.readBytes),
                 writtenBytes: ByteCount(counters.writtenBytes), errors: UInt64(counters.errors)),
-            scrub: volume.scrub, rebuildLimit: report?.rebuildLimit)
+            scrub: volume.scrub, rebuildLimit: report?.rebuildLimit, obstacle: volume.obstacle)
     }
 
     private func status(
@@ -62,7 +62,7 @@ extension ClientDevice {
         }
         return MemberStatus(
             index: member.index, appliance: member.appliance, region: member.region,
-            state: member.state, rebuild: progress)
+            state: member.state, isLeaving: isLeaving(member), rebuild: progress)
     }
 
     func statuses(ofSnapshots volume: ManagedVolume) async -> [SnapshotStatus] {

@@ -1,4 +1,4 @@
-// holdfast appliance add | list | remove
+// holdfast appliance add | list | remove (drain: ApplianceDrainCommand)
 //
 // These speak to a client device about its appliances; only `run` is an appliance.
 
@@ -11,7 +11,7 @@ struct ApplianceCommand: AsyncParsableCommand {
         commandName: "appliance",
         abstract: "Lend memory, and tell a client device who lends it.",
         discussion: "An appliance is a process that lends memory, on this or another machine.",
-        subcommands: [Run.self, Add.self, List.self, Remove.self])
+        subcommands: [Run.self, Add.self, List.self, Drain.self, Remove.self])
 
     /// `holdfast appliance add`.
     struct Add: AsyncParsableCommand {
@@ -66,8 +66,8 @@ struct ApplianceCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Make the client device forget an appliance.",
             discussion: """
-                It is refused while the appliance holds members or snapshots. The appliance itself \
-                keeps running.
+                It is refused while the appliance holds members or snapshots; 'holdfast appliance \
+                drain' moves its members away. The appliance itself keeps running.
 
                 Example:
                   holdfast appliance remove rack2

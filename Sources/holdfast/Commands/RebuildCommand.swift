@@ -47,7 +47,7 @@ struct RebuildCommand: AsyncParsableCommand {
     }
 
     /// Why the rebuild did not lead to a healthy volume; nil when it did.
-    private static func problem(with status: VolumeStatus) -> String? {
+    static func problem(with status: VolumeStatus) -> String? {
         switch status.health {
         case .healthy, .rebuilding:
             nil

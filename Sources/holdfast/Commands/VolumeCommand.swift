@@ -1,4 +1,4 @@
-// holdfast volume create | list | show | delete
+// holdfast volume create | list | show | delete (set and move: VolumeChangeCommands)
 
 import ArgumentParser
 import Control
@@ -8,9 +8,11 @@ import RemoteMemory
 struct VolumeCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "volume",
-        abstract: "Create, show and delete volumes.",
+        abstract: "Create, show, change and delete volumes.",
         discussion: "A volume is one block device, kept in the memory of several appliances.",
-        subcommands: [Create.self, List.self, Show.self, Delete.self])
+        subcommands: [
+            Create.self, List.self, Show.self, Set.self, Move.self, Delete.self,
+        ])
 
     /// `holdfast volume create`.
     struct Create: AsyncParsableCommand {

@@ -41,6 +41,7 @@ enum Description {
             "discards     \(counters.discards)",
             "errors       \(counters.errors)",
         ]
+        if let obstacle = volume.obstacle { lines.append("obstacle     \(obstacle)") }
         if let limit = volume.rebuildLimit { lines.append("rebuilds     at most \(limit)/s") }
         if let scrub = volume.scrub {
             lines.append(ProgressBar.line(title: "scrub      ", scrub, cells: 0))
@@ -76,11 +77,19 @@ enum Description {
             .right("RESIDENT"), .left("FAILURE DOMAIN"), .left("ADDRESS"))
         for appliance in appliances {
             table.add(
-                appliance.name, appliance.state.rawValue, "\(appliance.capacityBytes)",
+                appliance.name, standing(of: appliance), "\(appliance.capacityBytes)",
                 "\(appliance.allocatedBytes)", "\(appliance.residentBytes)",
                 appliance.failureDomain ?? "", appliance.address)
         }
         return table.lines
+    }
+
+    private static func standing(of appliance: ApplianceStatus) -> String {
+        guard appliance.isDraining else { return appliance.state.rawValue }
+        switch appliance.state {
+        case .up: return "draining"
+        case .down: return "down, draining"
+        }
     }
 
     static func device(_ status: DeviceStatus, now: Date) -> [String] {
@@ -104,7 +113,8 @@ enum Description {
         for member in members {
             let rebuild = member.rebuild.map { ProgressBar.line(title: "", $0, cells: 0) } ?? ""
             table.add(
-                "\(member.index)", member.state.rawValue, member.appliance, "\(member.region)",
+                "\(member.index)", member.state.rawValue + (member.isLeaving ? ", leaving" : ""),
+                member.appliance, "\(member.region)",
                 String(rebuild.drop { $0 == " " }))
         }
         return table.lines
