@@ -7,6 +7,8 @@ import Registry
 /// A volume, as its client device manages it.
 struct ManagedVolume {
     enum Phase: Hashable {
+        /// Its regions are being made.
+        case creating
         /// Taken over but not served: members are unreachable, or still held by their previous owner.
         case waiting
         case serving

@@ -12,9 +12,9 @@ import RemoteMemory
 import TCPTransport
 
 extension ClientDevice {
-    /// Brings a failed member back with its memory.
-    func readmit(_ member: MemberRecord, to id: VolumeID) async {
-        guard let volume = volumes[id], !volume.isReplacing else { return }
+    /// Brings a failed member back with its memory; false when that cannot be done now.
+    func readmit(_ member: MemberRecord, to id: VolumeID) async -> Bool {
+        guard let volume = volumes[id], !volume.isReplacing else { return false }
         volumes[id]?.isReplacing = true
         defer { volumes[id]?.isReplacing = false }
         let name = volume.record.name
@@ -24,7 +24,8 @@ extension ClientDevice {
         do throws(RegistryError) {
             try commit([.remove([member.index]), .add(again)], to: id)
         } catch {
-            return log.error("volume \(name): \(error)")
+            log.error("volume \(name): \(error)")
+            return false
         }
         volumes[id]?.missingSince[member.index] = nil
         let record = volumes[id]?.record ?? volume.record
@@ -37,9 +38,11 @@ extension ClientDevice {
             log.info(
                 "volume \(name): member \(again.index) on \(again.appliance) is back; it is rebuilt"
             )
+            return true
         case .failure(.lost): giveUp([.remove([again.index])], of: id)
         case .failure(.unreachable), .failure(.held): giveUp([.fail([again.index])], of: id)
         }
+        return false
     }
 
     private func giveUp(_ changes: [MembershipChange], of id: VolumeID) {

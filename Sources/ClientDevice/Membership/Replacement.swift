@@ -40,7 +40,7 @@ extension ClientDevice {
         if step != .add(isUrgent: true) { await forgetFailedMembers(of: id) }
         switch step {
         case .add(let isUrgent):
-            if isUrgent, await waitsForMember(of: volume) { return }
+            if isUrgent, await waitsForMember(of: id) { return }
             await addMissingMember(to: id, isUrgent: isUrgent)
         case .remove(let member, let minimum):
             volumes[id]?.obstacle = nil
@@ -51,16 +51,24 @@ extension ClientDevice {
 
     /// A member whose memory is still there misses little: it comes back before another takes its place, and
     /// is waited for.
-    private func waitsForMember(of volume: ManagedVolume) async -> Bool {
-        let id = volume.record.id
-        let failed = volume.record.members.filter {
+    private func waitsForMember(of id: VolumeID) async -> Bool {
+        if await readmitsMember(to: id) { return true }
+        return failedMembers(of: id).contains { mayComeBack($0, to: id) }
+    }
+
+    /// Brings a failed member back whose memory is within reach; false when there is none, or it failed again.
+    func readmitsMember(to id: VolumeID) async -> Bool {
+        let member = failedMembers(of: id).first { isReachable($0) && isRemote($0) }
+        guard let member else { return false }
+        return await readmit(member, to: id)
+    }
+
+    /// The failed members that the set would have back.
+    private func failedMembers(of id: VolumeID) -> [MemberRecord] {
+        guard let volume = volumes[id] else { return [] }
+        return volume.record.members.filter {
             $0.state == .failed && !isLeaving($0) && !volume.retiring.contains($0.index)
         }
-        if let member = failed.first(where: { isReachable($0) && isRemote($0) }) {
-            await readmit(member, to: id)
-            return true
-        }
-        return failed.contains { mayComeBack($0, to: id) }
     }
 
     private func addMissingMember(to id: VolumeID, isUrgent: Bool) async {

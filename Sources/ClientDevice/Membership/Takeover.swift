@@ -48,7 +48,7 @@ extension ClientDevice {
     func takeOverIfWaiting(_ id: VolumeID) async {
         guard let volume = volumes[id] else { return }
         switch volume.phase {
-        case .serving, .lost: return
+        case .creating, .serving, .lost: return
         case .waiting:
             await takeOver(id)
             if volumes[id]?.phase == .serving { await publish() }

@@ -101,7 +101,7 @@ extension ClientDevice {
 
     private func health(of volume: ManagedVolume) -> VolumeHealth {
         switch volume.phase {
-        case .waiting: return .waiting
+        case .creating, .waiting: return .waiting
         case .lost: return .lost
         case .serving:
             guard !volume.activeMembers.isEmpty else { return .lost }

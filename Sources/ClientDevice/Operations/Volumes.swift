@@ -46,6 +46,7 @@ extension ClientDevice: ControlledDevice {
             throw ControlError(error)
         }
         volumes[record.id] = ManagedVolume(record: record, thread: leastLoadedThread)
+        volumes[record.id]?.phase = .creating
         do {
             var memories: [MemberIndex: MemberMemory] = [:]
             for member in members {
@@ -124,6 +125,7 @@ extension ClientDevice: ControlledDevice {
         while let current = volumes[id],
             present(current).count < current.record.layout.memberCount
         {
+            if await readmitsMember(to: id) { continue }
             do throws(ReplacementError) {
                 _ = try await addMember(to: id)
             } catch {
