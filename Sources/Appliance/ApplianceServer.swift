@@ -106,7 +106,8 @@ public final class ApplianceServer: EventHandler, @unchecked Sendable {
             self.listeners = listeners
             self.addresses = listeners.map(\.address)
             nextToken = UInt64(listeners.count)
-            loop = try EventLoop(name: "appliance")
+            // (Measured: seven tenths more reads at depth 32, a tenth more writes.)
+            loop = try EventLoop(name: "appliance", keepsVigil: true)
             for (token, listener) in listeners.enumerated() {
                 try loop.watch(listener.descriptor, for: .readable, token: UInt64(token))
             }
