@@ -6,6 +6,8 @@ public import RemoteMemory
 /// Whether a snapshot can be read.
 public enum SnapshotState: String, Hashable, Sendable, Codable, CaseIterable {
     case ready
+    /// Its appliance is out of reach: reads wait for it.
+    case waiting
     /// The appliance that held it lost its memory.
     case lost
     /// Its appliance died: it is served as long as this client device lives, then lost.

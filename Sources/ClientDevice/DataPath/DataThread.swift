@@ -17,6 +17,9 @@ package actor DataThread: EventHandler {
         unsafe loop.asUnownedSerialExecutor()
     }
 
+    /// How often the reads of a snapshot are looked at that is out of reach, in milliseconds.
+    private static let brokenRest: Int32 = 100
+
     private let log: Logger
     private var volumes: [VolumeID: Volume] = [:]
     private var snapshots: [SnapshotKey: Snapshot] = [:]
@@ -121,13 +124,15 @@ package actor DataThread: EventHandler {
             rest = min(rest, volume.tickInterval)
         }
         for snapshot in snapshots.values {
-            guard let channel = snapshot.channel else { continue }
-            snapshot.flush()
+            if let broken = snapshot.flush(now: now) { forget(broken) }
             snapshot.forEachUnsent { connection in
                 settle(connection, connection.send())
-                if connection.isBlocked { unsafe connection.detach(from: channel.received) }
+                if connection.isBlocked, let channel = snapshot.channel {
+                    unsafe connection.detach(from: channel.received)
+                }
             }
-            guard !snapshot.isBroken else { continue }
+            if snapshot.isBroken { rest = min(rest, Self.brokenRest) }
+            guard let channel = snapshot.channel else { continue }
             if channels[channel.descriptor] == nil {
                 channels[channel.descriptor] = .snapshot(snapshot)
             }
@@ -367,10 +372,14 @@ package actor DataThread: EventHandler {
 
     // MARK: Snapshots
 
-    /// Serves a snapshot, in place of what served it before.
-    package func add(_ memory: MemberMemory, as key: SnapshotKey, export: String, size: ByteCount) {
-        remove(key)
-        snapshots[key] = Snapshot(name: export, size: size, memory: memory)
+    /// Serves a snapshot; one that is served goes on with its region opened anew.
+    package func add(
+        _ memory: MemberMemory, as key: SnapshotKey, export: String, size: ByteCount,
+        patience: UInt64
+    ) {
+        if let snapshot = snapshots[key] { return snapshot.adopt(memory) }
+        snapshots[key] = Snapshot(
+            name: export, size: size, memory: memory, patience: patience)
     }
 
     /// The snapshots whose channel broke.
@@ -392,11 +401,8 @@ package actor DataThread: EventHandler {
     /// Lets go of a snapshot: its clients are disconnected, its memory is unmapped.
     package func remove(_ key: SnapshotKey) {
         guard let snapshot = snapshots.removeValue(forKey: key) else { return }
-        if let channel = snapshot.channel {
-            channel.fail(.dropped)
-            snapshot.flush()
-            forget(channel)
-        }
+        if let channel = snapshot.channel { forget(channel) }
+        snapshot.end()
         closeConnections(connections(of: snapshot))
     }
 }

@@ -20,25 +20,33 @@ import TCPTransport
 
     let name: String
     let size: ByteCount
-    private let memory: MemberMemory
+    private var memory: MemberMemory
+    /// How long reads wait for an appliance that is out of reach, in nanoseconds.
+    private let patience: UInt64
     private var allocation: AllocationMap
     private let pending = FixedArray<PendingRead>(repeating: PendingRead(), count: readLimit)
     private var freeSlots = Array((0..<UInt16(readLimit)).reversed())
+    /// Reads that are asked again when the region is open again.
+    private var waiting: [UInt16] = []
     private var unsent: [Connection] = []
-    /// Its channel broke: it is to be opened again.
-    private(set) var isBroken = false
+    /// Since when its channel has been broken.
+    private var brokenSince: UInt64?
 
-    init(name: String, size: ByteCount, memory: MemberMemory) {
+    init(name: String, size: ByteCount, memory: MemberMemory, patience: UInt64) {
         self.name = name
         self.size = size
         self.memory = memory
+        self.patience = patience
         allocation = AllocationMap(deviceSize: size)
     }
 
     /// The channel to watch, if there is one.
     var channel: RegionChannel? {
-        if case .remote(let visit) = memory { visit.channel } else { nil }
+        if case .remote(let visit) = memory, !isBroken { visit.channel } else { nil }
     }
+
+    /// It is to be opened again.
+    var isBroken: Bool { brokenSince != nil }
 
     var hasRoom: Bool { !freeSlots.isEmpty }
 
@@ -46,19 +54,33 @@ import TCPTransport
     func read(_ range: ByteRange, cookie: UInt64, for connection: Connection) {
         switch memory {
         case .mapped(let region):
-            unsafe connection.answer(
-                .none, to: .read, of: range, cookie: cookie)
+            unsafe connection.answer(.none, to: .read, of: range, cookie: cookie)
             connection.appendData(range, of: region.view, &allocation)
-        case .remote(let visit):
-            guard !isBroken, let slot = freeSlots.popLast() else {
+        case .remote:
+            guard let slot = freeSlots.popLast() else {
                 return unsafe connection.answer(
                     .inputOutput, to: .read, of: range, cookie: cookie)
             }
             unsafe pending[Int(slot)] = PendingRead(
                 connection: Unmanaged.passUnretained(connection), cookie: cookie, range: range)
-            visit.channel.read(
-                range, PendingAccess(cookie: UInt64(slot), purpose: AccessPurpose.read))
+            ask(slot)
         }
+    }
+
+    private func ask(_ slot: UInt16) {
+        guard let channel else { return waiting.append(slot) }
+        channel.read(
+            pending[Int(slot)].range,
+            PendingAccess(cookie: UInt64(slot), purpose: AccessPurpose.read))
+    }
+
+    /// Goes on with its region opened anew.
+    func adopt(_ memory: MemberMemory) {
+        self.memory = memory
+        brokenSince = nil
+        let slots = waiting
+        waiting = []
+        for slot in slots { ask(slot) }
     }
 
     /// Receives what the far appliance answered.
@@ -70,32 +92,58 @@ import TCPTransport
 
     private func takeCompletions(_ channel: RegionChannel) {
         while let completion = channel.nextCompletion() {
-            let slot = Int(completion.access.cookie)
-            let read = pending[slot]
-            freeSlots.append(UInt16(slot))
-            guard let unmanaged = unsafe read.connection else { continue }
-            unsafe unmanaged._withUnsafeGuaranteedRef { connection in
-                let isDone = completion.status == .done
-                unsafe connection.answer(
-                    isDone ? .none : .inputOutput, to: .read, of: read.range, cookie: read.cookie)
-                if isDone {
-                    unsafe connection.appendData(
-                        read.range,
-                        at: completion.content == .bytes ? completion.bytes.baseAddress : nil,
-                        isOwned: false)
-                }
-                if connection.wantsSending, connection.claimTurn() { unsent.append(connection) }
+            let slot = UInt16(truncatingIfNeeded: completion.access.cookie)
+            guard let status = completion.status else {
+                waiting.append(slot)
+                continue
             }
+            answer(slot, status == .done ? completion : nil)
         }
     }
 
-    /// Sends what is queued; answers everybody when the channel broke.
-    func flush() {
-        guard let channel, !isBroken else { return }
+    private func answer(_ slot: UInt16, _ completion: AccessCompletion?) {
+        let read = pending[Int(slot)]
+        freeSlots.append(slot)
+        guard let unmanaged = unsafe read.connection else { return }
+        unsafe unmanaged._withUnsafeGuaranteedRef { connection in
+            unsafe connection.answer(
+                completion == nil ? .inputOutput : .none, to: .read, of: read.range,
+                cookie: read.cookie)
+            if let completion {
+                unsafe connection.appendData(
+                    read.range,
+                    at: completion.content == .bytes ? completion.bytes.baseAddress : nil,
+                    isOwned: false)
+            }
+            if connection.wantsSending, connection.claimTurn() { unsent.append(connection) }
+        }
+    }
+
+    /// Sends what is queued; returns a channel that broke, which is to be forgotten.
+    func flush(now: UInt64) -> RegionChannel? {
+        if let since = brokenSince, now > since + patience { failWaiting() }
+        guard let channel else { return nil }
         if channel.hasUnsent, !channel.isBlocked { channel.flush() }
-        guard channel.fault != nil else { return }
-        isBroken = true
+        guard channel.fault != nil else { return nil }
+        brokenSince = now
         takeCompletions(channel)
+        return channel
+    }
+
+    /// Answers every read that waits: nobody will.
+    private func failWaiting() {
+        let slots = waiting
+        waiting = []
+        for slot in slots { answer(slot, nil) }
+    }
+
+    /// Answers everybody, before it is let go of.
+    func end() {
+        if let channel {
+            channel.fail(.dropped)
+            takeCompletions(channel)
+        }
+        failWaiting()
     }
 
     /// Hands out the connections that were answered outside of their turn.

@@ -154,7 +154,8 @@ extension ClientDevice {
                 let memory = try await link.view(snapshot.region, size: snapshot.size)
                 await volume.thread.add(
                     memory, as: SnapshotKey(volume: id, name: snapshot.name),
-                    export: "\(volume.record.name)@\(snapshot.name)", size: snapshot.size)
+                    export: "\(volume.record.name)@\(snapshot.name)", size: snapshot.size,
+                    patience: configuration.patience)
                 volumes[id]?.readySnapshots.insert(snapshot.name)
                 hasOpened = true
             } catch {

@@ -80,12 +80,19 @@ extension ClientDevice {
             name: snapshot.name, volume: volume.record.name,
             createdAt: Self.date(snapshot.createdAt), sizeBytes: snapshot.size,
             appliance: snapshot.appliance, uri: uri(of: export),
-            state: !isReady ? .lost : isOrphaned(snapshot) ? .orphaned : .ready,
+            state: state(of: snapshot, isReady: isReady),
             residentBytes: isReady ? await resident(snapshot) : .zero)
     }
 
-    /// Its memory lives only as long as this process has it mapped.
-    private func isOrphaned(_ snapshot: SnapshotRecord) -> Bool {
+    private func state(of snapshot: SnapshotRecord, isReady: Bool) -> SnapshotState {
+        guard isGone(snapshot) else { return isReady ? .ready : .waiting }
+        // What is gone from its appliance may still be mapped by this process, as long as that lives.
+        let isRemote = appliances[snapshot.appliance]?.link.isRemote ?? false
+        return isReady && !isRemote ? .orphaned : .lost
+    }
+
+    /// Whether its appliance is known not to have its memory any more.
+    private func isGone(_ snapshot: SnapshotRecord) -> Bool {
         guard let handle = appliances[snapshot.appliance] else { return true }
         return handle.isDead
             || (handle.description.map { $0.incarnation != snapshot.incarnation } ?? false)
