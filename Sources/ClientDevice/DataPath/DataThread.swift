@@ -115,22 +115,15 @@ package actor DataThread: EventHandler {
         var rest = Int32.max
         for volume in volumes.values {
             if volume.advance(now: now) { isBusy = true }
-            volume.forEachUnsent { connection in
-                settle(connection, connection.send())
-                if connection.isBlocked { volume.detach(connection) }
-            }
+            sendAnswered(of: volume)
             forgetReleased(of: volume)
             if volume.hasRemoteMembers, watchChannels(of: volume) { isBusy = true }
             rest = min(rest, volume.tickInterval)
         }
         for snapshot in snapshots.values {
-            if let broken = snapshot.flush(now: now) { forget(broken) }
-            snapshot.forEachUnsent { connection in
-                settle(connection, connection.send())
-                if connection.isBlocked, let channel = snapshot.channel {
-                    unsafe connection.detach(from: channel.received)
-                }
-            }
+            let broken = snapshot.flush(now: now)
+            sendAnswered(of: snapshot, broken ?? snapshot.channel)
+            if let broken { forget(broken) }
             if snapshot.isBroken { rest = min(rest, Self.brokenRest) }
             guard let channel = snapshot.channel else { continue }
             if channels[channel.descriptor] == nil {
@@ -139,6 +132,7 @@ package actor DataThread: EventHandler {
             if watch(channel) {
                 isBusy = true
                 snapshot.receive()
+                sendAnswered(of: snapshot, channel)
             }
         }
         if !stalled.isEmpty {
@@ -162,6 +156,27 @@ package actor DataThread: EventHandler {
         case snapshot(Snapshot)
     }
 
+    // (What was received stays in its channel only until more is: so answers are sent, or copied, between
+    // any two receives.)
+
+    /// Sends what a volume's clients were answered.
+    @inline(__always)
+    private func sendAnswered(of volume: Volume) {
+        volume.forEachUnsent { connection in
+            settle(connection, connection.send())
+            if connection.isBlocked { volume.detach(connection) }
+        }
+    }
+
+    private func sendAnswered(of snapshot: Snapshot, _ channel: RegionChannel?) {
+        snapshot.forEachUnsent { connection in
+            settle(connection, connection.send())
+            if connection.isBlocked, let channel {
+                unsafe connection.detach(from: channel.received)
+            }
+        }
+    }
+
     private func serveChannel(_ descriptor: Int32, _ readiness: Readiness) {
         switch channels[descriptor] {
         case .volume(let volume, let member): volume.receive(from: member)
@@ -181,6 +196,7 @@ package actor DataThread: EventHandler {
                 guard watch(channel) else { return }
                 hasMore = true
                 volume.receive(from: member)
+                sendAnswered(of: volume)
             }
         }
         return hasMore
@@ -194,7 +210,7 @@ package actor DataThread: EventHandler {
     }
 
     private func forgetReleased(of volume: Volume) {
-        for visit in volume.takeReleased() { forget(visit.channel) }
+        for channel in volume.takeReleased() { forget(channel) }
     }
 
     /// Forgets a channel; to be called before its descriptor is closed.

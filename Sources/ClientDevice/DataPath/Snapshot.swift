@@ -20,7 +20,21 @@ import TCPTransport
 
     let name: String
     let size: ByteCount
-    private var memory: MemberMemory
+    private enum Memory {
+        case mapped(MappedRegion)
+        case far(RegionChannel)
+
+        // (A visit is left behind: the header it holds is of no interest here, and large.)
+        init(_ memory: MemberMemory) {
+            self =
+                switch memory {
+                case .mapped(let region): .mapped(region)
+                case .remote(let visit): .far(visit.channel)
+                }
+        }
+    }
+
+    private var memory: Memory
     /// How long reads wait for an appliance that is out of reach, in nanoseconds.
     private let patience: UInt64
     private var allocation: AllocationMap
@@ -35,14 +49,14 @@ import TCPTransport
     init(name: String, size: ByteCount, memory: MemberMemory, patience: UInt64) {
         self.name = name
         self.size = size
-        self.memory = memory
+        self.memory = Memory(memory)
         self.patience = patience
         allocation = AllocationMap(deviceSize: size)
     }
 
     /// The channel to watch, if there is one.
     var channel: RegionChannel? {
-        if case .remote(let visit) = memory, !isBroken { visit.channel } else { nil }
+        if case .far(let channel) = memory, !isBroken { channel } else { nil }
     }
 
     /// It is to be opened again.
@@ -56,7 +70,7 @@ import TCPTransport
         case .mapped(let region):
             unsafe connection.answer(.none, to: .read, of: range, cookie: cookie)
             connection.appendData(range, of: region.view, &allocation)
-        case .remote:
+        case .far:
             guard let slot = freeSlots.popLast() else {
                 return unsafe connection.answer(
                     .inputOutput, to: .read, of: range, cookie: cookie)
@@ -76,7 +90,7 @@ import TCPTransport
 
     /// Goes on with its region opened anew.
     func adopt(_ memory: MemberMemory) {
-        self.memory = memory
+        self.memory = Memory(memory)
         brokenSince = nil
         let slots = waiting
         waiting = []

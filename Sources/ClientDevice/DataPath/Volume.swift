@@ -68,7 +68,7 @@ package struct VolumeCounters: Hashable, Sendable {
     let views = FixedArray<RegionView?>(repeating: nil, count: MemberIndex.limit)
     private var regions: [MemberIndex: MappedRegion] = [:]
     let links = FixedArray<ChannelReference?>(repeating: nil, count: MemberIndex.limit)
-    private var visits: [MemberIndex: RegionVisit] = [:]
+    private var channels: [MemberIndex: RegionChannel] = [:]
     /// Members that are reached by messages.
     private(set) var remoteMembers = MemberSet()
     var transfers: [UInt32: Transfer] = [:]
@@ -92,7 +92,7 @@ package struct VolumeCounters: Hashable, Sendable {
     /// Answered outside of their own turn; to be sent at the end of it.
     private var unsent: [Connection] = []
     private var sending: [Connection] = []
-    private var released: [RegionVisit] = []
+    private var released: [RegionChannel] = []
     private var nextTick: UInt64 = 0
 
     /// A volume whose members are open; it still has to be repaired.
@@ -122,12 +122,12 @@ package struct VolumeCounters: Hashable, Sendable {
     /// Finishes what the previous owner left half-done, its writes and its rebuilds; returns how many
     /// bytes of writes will be settled, which with far members goes on behind this.
     func repair(_ setup: VolumeSetup) -> ByteCount {
-        for member in setup.active.keys {
-            if let region = regions[member] {
+        for (member, memory) in setup.active {
+            switch memory {
+            case .mapped(let region):
                 region.view.replayRedo()
                 gather(from: region.view, member, setup)
-            } else if let visit = visits[member] {
-                gather(from: visit, member, setup)
+            case .remote(let visit): gather(from: visit, member, setup)
             }
         }
         for member in setup.lost { engine.lostAtTakeover(member) }
@@ -135,7 +135,7 @@ package struct VolumeCounters: Hashable, Sendable {
         drain()
         for (member, memory) in setup.rebuilding {
             hold(memory, as: member)
-            rejoin(member, epoch: engine.epoch)
+            rejoin(member, memory, epoch: engine.epoch)
         }
         return settled
     }
@@ -156,10 +156,12 @@ package struct VolumeCounters: Hashable, Sendable {
     }
 
     /// Adds a member with the memory it had: only what it misses is copied, if that is known.
-    private func rejoin(_ member: MemberIndex, epoch: Epoch) {
+    private func rejoin(_ member: MemberIndex, _ memory: MemberMemory, epoch: Epoch) {
         let found =
-            regions[member].map { Self.intents(in: $0.view) }
-            ?? visits[member].map { Self.intents(in: $0) } ?? []
+            switch memory {
+            case .mapped(let region): Self.intents(in: region.view)
+            case .remote(let visit): Self.intents(in: visit)
+            }
         engine.add(member, epoch: epoch, keepsData: true, intents: found)
         drain()
     }
@@ -178,7 +180,8 @@ package struct VolumeCounters: Hashable, Sendable {
             regions[member] = region
             views[member.number] = region.view
         case .remote(let visit):
-            visits[member] = visit
+            // (The visit goes: what it knows of the region's header was true before, and is large.)
+            channels[member] = visit.channel
             links[member.number] = ChannelReference(visit.channel)
             if remoteMembers.isEmpty {
                 engine.adopt(.usual(patience: patience, evictAfter: evictAfter))
@@ -189,7 +192,7 @@ package struct VolumeCounters: Hashable, Sendable {
 
     /// Forgets a channel that broke.
     func dropRemote(_ member: MemberIndex) {
-        if let visit = visits.removeValue(forKey: member) { released.append(visit) }
+        if let channel = channels.removeValue(forKey: member) { released.append(channel) }
         remoteMembers.remove(member)
     }
 
@@ -399,10 +402,11 @@ package struct VolumeCounters: Hashable, Sendable {
         for member in remoteMembers {
             links[member.number]?.use { unsafe connection.detach(from: $0.received) }
         }
+        for channel in released { unsafe connection.detach(from: channel.received) }
     }
 
     /// Takes the channels that are of no more use; they are closed when nobody holds them any more.
-    func takeReleased() -> [RegionVisit] {
+    func takeReleased() -> [RegionChannel] {
         guard !released.isEmpty else { return [] }
         defer { released = [] }
         return released
@@ -466,7 +470,7 @@ package struct VolumeCounters: Hashable, Sendable {
     ) {
         identities[member] = identity
         hold(memory, as: member)
-        guard !keepsData else { return rejoin(member, epoch: epoch) }
+        guard !keepsData else { return rejoin(member, memory, epoch: epoch) }
         engine.add(member, epoch: epoch)
         drain()
     }
