@@ -49,6 +49,8 @@ public final class RegionChannel: @unchecked Sendable {
     ///
     /// The engine asks for less: some 300 entries of its table, and marks that nobody waits for.
     public static let mostPending = 4096
+    /// How much data a request carries at most: the rest of its body is for words and segments.
+    private static let mostPayload = AccessWire.largestRead
     private static let mostPieces = 1024
     private static let arenaSize = 256 << 10
     /// How much the kernel may hold of what was sent and not yet received, in bytes.
@@ -167,6 +169,10 @@ public final class RegionChannel: @unchecked Sendable {
     @inline(__always)
     func record(bytes: UnsafeRawPointer, count: Int, at place: UInt64) {
         guard count > 0 else { return }
+        // (The write of a last copy carries its data twice.)
+        if payloadSize + count > Self.mostPayload {
+            commitWrite(PendingAccess(purpose: Self.noPurpose))
+        }
         addSegment(AccessSegment(place: place, count: UInt32(count), kind: .bytes))
         unsafe payloads[payloadCount] = unsafe Payload(
             wordsBefore: wordCount, start: bytes, count: count)
