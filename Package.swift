@@ -185,8 +185,9 @@ let package = Package(
         .testTarget(
             name: "ClientDeviceTests",
             dependencies: [
-                "CLinux", "ClientDevice", "NBDProtocol", "Reactor", "RemoteMemory", "ResiliencySet",
-                "SharedMemoryTransport", .product(name: "Logging", package: "swift-log"),
+                "Appliance", "CLinux", "ClientDevice", "NBDProtocol", "Reactor", "RemoteMemory",
+                "ResiliencySet", "SharedMemoryTransport", "TCPTransport", "TestSupport",
+                .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: tooling + linux),
         .testTarget(
             name: "ResiliencySetTests", dependencies: ["RemoteMemory", "ResiliencySet"],
@@ -197,7 +198,7 @@ let package = Package(
             name: "AllocationTests",
             dependencies: [
                 "Appliance", "CAllocationCounter", "ClientDevice", "NBDProtocol", "Reactor",
-                "RemoteMemory", "SharedMemoryTransport",
+                "RemoteMemory", "SharedMemoryTransport", "TCPTransport",
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: tooling + linux),
         .testTarget(

@@ -100,6 +100,7 @@ import TCPTransport
     /// Receives what the far appliance answered.
     func receive() {
         guard let channel else { return }
+        if channel.isBlocked { channel.flush() }
         channel.receive()
         takeCompletions(channel)
     }

@@ -124,6 +124,8 @@ extension Volume {
         guard let link = links[member.number] else { return }
         engine.setTime(clinux_monotonic_nanoseconds())
         link.use { channel in
+            // (Why it is readable now may be that it takes more: under TLS that cannot be told apart.)
+            if channel.isBlocked { channel.flush() }
             channel.receive()
             takeCompletions(of: member, channel)
         }
