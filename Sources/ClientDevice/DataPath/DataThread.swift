@@ -115,14 +115,13 @@ package actor DataThread: EventHandler {
         var rest = Int32.max
         for volume in volumes.values {
             if volume.advance(now: now) { isBusy = true }
-            sendAnswered(of: volume)
-            forgetReleased(of: volume)
+            sendAnswers(of: volume)
             if volume.hasRemoteMembers, watchChannels(of: volume) { isBusy = true }
             rest = min(rest, volume.tickInterval)
         }
         for snapshot in snapshots.values {
             let broken = snapshot.flush(now: now)
-            sendAnswered(of: snapshot, broken ?? snapshot.channel)
+            sendAnswers(of: snapshot)
             if let broken { forget(broken) }
             if snapshot.isBroken { rest = min(rest, Self.brokenRest) }
             guard let channel = snapshot.channel else { continue }
@@ -132,7 +131,7 @@ package actor DataThread: EventHandler {
             if watch(channel) {
                 isBusy = true
                 snapshot.receive()
-                sendAnswered(of: snapshot, channel)
+                sendAnswers(of: snapshot)
             }
         }
         if !stalled.isEmpty {
@@ -148,33 +147,31 @@ package actor DataThread: EventHandler {
         return rest == .max ? .untilWoken : .atMost(rest)
     }
 
+    /// Sends what was answered outside of its connection's turn.
+    ///
+    /// To be called between any two receives from a channel: what was received first is sent from where it
+    /// is, or copied aside.
+    private func sendAnswers(of volume: Volume) {
+        volume.forEachUnsent { connection in
+            settle(connection, connection.send())
+            if connection.isBlocked { volume.detach(connection) }
+        }
+        forgetReleased(of: volume)
+    }
+
+    private func sendAnswers(of snapshot: Snapshot) {
+        snapshot.forEachUnsent { connection in
+            settle(connection, connection.send())
+            if connection.isBlocked { snapshot.detach(connection) }
+        }
+    }
+
     // MARK: Channels to far members
 
     /// Whose channel a descriptor is.
     private enum ChannelOwner {
         case volume(Volume, MemberIndex)
         case snapshot(Snapshot)
-    }
-
-    // (What was received stays in its channel only until more is: so answers are sent, or copied, between
-    // any two receives.)
-
-    /// Sends what a volume's clients were answered.
-    @inline(__always)
-    private func sendAnswered(of volume: Volume) {
-        volume.forEachUnsent { connection in
-            settle(connection, connection.send())
-            if connection.isBlocked { volume.detach(connection) }
-        }
-    }
-
-    private func sendAnswered(of snapshot: Snapshot, _ channel: RegionChannel?) {
-        snapshot.forEachUnsent { connection in
-            settle(connection, connection.send())
-            if connection.isBlocked, let channel {
-                unsafe connection.detach(from: channel.received)
-            }
-        }
     }
 
     private func serveChannel(_ descriptor: Int32, _ readiness: Readiness) {
@@ -196,7 +193,7 @@ package actor DataThread: EventHandler {
                 guard watch(channel) else { return }
                 hasMore = true
                 volume.receive(from: member)
-                sendAnswered(of: volume)
+                sendAnswers(of: volume)
             }
         }
         return hasMore

@@ -161,6 +161,13 @@ import TCPTransport
         failWaiting()
     }
 
+    /// Copies what is on its way from the region to a client that does not take it now; also when the channel
+    /// broke meanwhile.
+    func detach(_ connection: Connection) {
+        guard case .far(let channel) = memory else { return }
+        unsafe connection.detach(from: channel.received)
+    }
+
     /// Hands out the connections that were answered outside of their turn.
     func forEachUnsent(_ body: (Connection) -> Void) {
         guard !unsent.isEmpty else { return }
