@@ -196,8 +196,12 @@ extension Volume {
 
     /// Cuts the channels of members that the engine does not use any more: what is on its way there must not
     /// land later, and what waits to be sent may be gone soon.
+    ///
+    /// (All of a set that another owner has: its requests were answered, so their payloads are gone, and a
+    /// member that the new owner has not opened yet would still take what stands there now.)
     func cutUnused() {
-        let unused = remoteMembers.subtracting(engine.active.union(engine.rebuilding))
+        let used = engine.phase == .fenced ? MemberSet() : engine.active.union(engine.rebuilding)
+        let unused = remoteMembers.subtracting(used)
         for member in unused { channelBroke(member) }
     }
 }
