@@ -39,6 +39,10 @@ enum AccessPurpose {
 }
 
 extension Volume {
+    /// How many requests a member may owe an answer to before it is told no more of how rebuilds go: what
+    /// nobody waits for must not fill the channel of an appliance that hangs.
+    private static let mostUnheard = RegionChannel.mostPending / 2
+
     // MARK: Out
 
     /// Sends what the engine asks of a member; it is completed when the reply comes.
@@ -99,6 +103,8 @@ extension Volume {
             }
             channel.commitWrite(pending)
         case .storeMapWord(let lost, let word):
+            // (It tells what is missed no more. What is left out, a successor copies once more.)
+            guard channel.pendingCount < Self.mostUnheard else { return }
             channel.recorder.storeMapWord(
                 engine.mapWord(Int(word), of: lost), Int(word), of: lost)
             channel.commitWrite(PendingAccess(purpose: AccessPurpose.nothing))
