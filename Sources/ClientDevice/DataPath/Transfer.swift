@@ -109,6 +109,8 @@ extension Volume {
 
     private func advance(_ transfer: Transfer, _ number: UInt32) {
         guard transfer.position < transfer.range.end else { return finish(number, .done) }
+        let target = transfer.operation.member.number
+        guard links[target] != nil || views[target] != nil else { return finish(number, .failed) }
         let pending = PendingAccess(cookie: UInt64(number), purpose: AccessPurpose.fetch)
         if case .compare = transfer.operation.action,
             let link = links[transfer.source.number],

@@ -478,6 +478,8 @@ package struct VolumeCounters: Hashable, Sendable {
     /// The last member is there again, by way of a new channel.
     func memberReturned(_ member: MemberIndex, _ memory: MemberMemory) {
         guard engine.absent.contains(member), case .remote(let visit) = memory else { return }
+        // (It may have failed by what it answered, on a channel that still stands.)
+        channelBroke(member)
         hold(memory, as: member)
         engine.memberReturned(member, intents: Self.intents(in: visit))
         drain()
