@@ -42,9 +42,9 @@ package struct VolumeCounters: Hashable, Sendable {
         var payload: UnsafeRawPointer?
         var range = ByteRange(start: ByteOffset(0), count: .zero)
         var kind = RequestKind.read
-        /// The member that a read was carried out on.
-        var source = MemberIndex(0)
-        /// A far member answered the read, with this data; nil for zeroes.
+        /// The member that a read was carried out on; nil until it was.
+        var source: MemberIndex?
+        /// The data is here and not in mapped memory; nil for zeroes.
         var isFar = false
         var data: UnsafeRawPointer?
         /// The data is a copy of its own.
@@ -282,6 +282,20 @@ package struct VolumeCounters: Hashable, Sendable {
         freshReadCount = 0
     }
 
+    /// Copies what reads that wait for certainty have in memory that is about to be unmapped.
+    private func keepUnansweredReads(of member: MemberIndex, _ view: RegionView) {
+        for token in 0..<Self.requestLimit where pending[token].source == member {
+            guard !pending[token].isFar else { continue }
+            let range = pending[token].range
+            let count = Int(range.count.bytes)
+            let copy = UnsafeMutableRawPointer.allocate(byteCount: count, alignment: 16)
+            unsafe memcpy(copy, view.bytes(range), count)
+            unsafe pending[token].data = UnsafeRawPointer(copy)
+            pending[token].isFar = true
+            pending[token].ownsData = true
+        }
+    }
+
     /// Keeps an operation for `carryOutWrites`; false when it is something else than a usual write.
     @inline(__always)
     private func gather(_ operation: RemoteOperation) -> Bool {
@@ -317,6 +331,7 @@ package struct VolumeCounters: Hashable, Sendable {
     private func answer(_ token: Int, _ outcome: RequestOutcome) {
         let request = pending[token]
         unsafe pending[token].data = nil
+        pending[token].source = nil
         freeTokens[freeTokenCount] = UInt8(token)
         freeTokenCount += 1
         guard let unmanaged = unsafe request.connection else { return }
@@ -345,7 +360,9 @@ package struct VolumeCounters: Hashable, Sendable {
             return unsafe connection.appendData(
                 request.range, at: request.data, isOwned: request.ownsData)
         }
-        guard let view = views[request.source.number] else { return }
+        guard let source = request.source, let view = views[source.number] else {
+            preconditionFailure("what was read stays until it is answered")
+        }
         connection.appendData(request.range, of: view, &allocation)
     }
 
@@ -526,6 +543,7 @@ package struct VolumeCounters: Hashable, Sendable {
     func unmap(_ member: MemberIndex, connections: some Sequence<Connection>) {
         if links[member.number] != nil { channelBroke(member) }
         guard let region = regions.removeValue(forKey: member) else { return }
+        keepUnansweredReads(of: member, region.view)
         views[member.number] = nil
         for connection in connections { unsafe connection.detach(from: region.bytes) }
     }
