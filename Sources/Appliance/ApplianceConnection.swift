@@ -36,7 +36,8 @@ public final class ApplianceConnection {
 
     private let socket: MessageSocket
     private let address: Address
-    private let security: PeerSecurity
+    /// What further connections to the appliance are opened with.
+    public var security: PeerSecurity
 
     /// - Throws: `ApplianceConnectionError.unreachable` when nobody listens at `address`.
     public init(address: Address, security: PeerSecurity) throws(ApplianceConnectionError) {

@@ -60,7 +60,7 @@ public final class ApplianceServer: EventHandler, @unchecked Sendable {
     var statistics: ApplianceStatistics
     let receiveBudget = BufferBudget(limit: mostReceived)
     let replyBudget = BufferBudget(limit: mostReplies)
-    private let security: PeerSecurity
+    private var security: PeerSecurity
     private let loop: EventLoop
     private var listeners: [Listener]
     private var peers: [UInt64: Peer] = [:]
@@ -145,6 +145,17 @@ public final class ApplianceServer: EventHandler, @unchecked Sendable {
 
     /// Returns once the loop has come round; from any thread.
     public func ping() async { await Pulse(loop).beat() }
+
+    /// Asks whoever connects from now on for other proof; from any thread, while it runs.
+    ///
+    /// Who is connected stays so. What cannot be taken leaves everything as it was.
+    public func adopt(_ security: PeerSecurity) async throws(SecurityError) {
+        try await Pulse(loop).perform { [self] () throws(SecurityError) in
+            try security.mayReplace(self.security)
+            for address in addresses { try security.mayListen(at: address) }
+            self.security = security
+        }
+    }
 
     // MARK: Events
 

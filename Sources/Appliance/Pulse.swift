@@ -12,4 +12,9 @@ actor Pulse {
     init(_ loop: EventLoop) { self.loop = loop }
 
     func beat() {}
+
+    /// Does something between two turns of the loop.
+    func perform<Failure: Error>(_ body: @Sendable () throws(Failure) -> Void) throws(Failure) {
+        try body()
+    }
 }

@@ -65,7 +65,7 @@ package actor ClientDevice: EventHandler {
     /// How often appliances and memberships are looked after, at least.
     private static let housekeepingInterval = Duration.milliseconds(200)
 
-    let configuration: DeviceConfiguration
+    var configuration: DeviceConfiguration
     let log: Logger
     let registry: SQLiteRegistry
     let owner: OwnerID
@@ -130,6 +130,22 @@ package actor ClientDevice: EventHandler {
             for _ in 0..<1000 {
                 if await thread.drain() { break }
                 try? await Task.sleep(for: .milliseconds(10))
+            }
+        }
+    }
+
+    /// Opens connections to appliances with other proof from now on; those that stand go on.
+    ///
+    /// What cannot be taken leaves everything as it was.
+    package func adopt(_ security: PeerSecurity) async throws(SecurityError) {
+        try security.mayReplace(configuration.security)
+        configuration.security = security
+        // (Who refused the former proof may take this one, and is tried at once.)
+        for name in appliances.keys { appliances[name]?.notBefore = nil }
+        await withTaskGroup { group in
+            for handle in appliances.values {
+                let link = handle.link
+                group.addTask { await link.adopt(security) }
             }
         }
     }

@@ -71,6 +71,10 @@ final class RunningAppliance {
         ended.wait()
     }
 
+    func adopt(_ security: PeerSecurity) async throws(SecurityError) {
+        try await box.server.adopt(security)
+    }
+
     func connectByNetwork(
         security: PeerSecurity = .local
     ) throws -> ApplianceConnection {

@@ -57,6 +57,35 @@ import Testing
         #expect(try appliance.connect().statistics().refused == 2)
     }
 
+    @Test func `what is adopted holds for those who come, not for those who are there`()
+        async throws
+    {
+        let directory = try TestSupport.TemporaryDirectory()
+        try ClusterKey.create(file: directory.file("key"))
+        try ClusterKey.create(file: directory.file("other"))
+        let former = try PeerSecurity(key: ClusterKey(file: directory.file("key")))
+        let next = try PeerSecurity(key: ClusterKey(file: directory.file("other")))
+        let appliance = try RunningAppliance(security: former)
+        let there = try appliance.connectByNetwork(security: former)
+        try await appliance.adopt(next)
+        #expect(try there.describe().name == "left")
+        let expected = ApplianceConnectionError.notConnected(
+            .rejected(appliance.network, .wrongKey))
+        #expect(throws: expected) { _ = try appliance.connectByNetwork(security: former) }
+        #expect(try appliance.connectByNetwork(security: next).describe().name == "left")
+        // A region is attached to over a connection of its own, which has to be opened too.
+        let id = RegionID(.random())
+        try there.allocate(id, dataSize: .mebibytes(1), populate: false)
+        let key = try there.key(id, OwnerID(.random()), Epoch(1))
+        #expect(throws: expected) { _ = try there.attach(id, key: key) }
+        there.security = next
+        _ = try there.attach(id, key: key)
+        await #expect(throws: SecurityError.keyless) {
+            try await appliance.adopt(.local)
+        }
+        #expect(throws: expected) { _ = try appliance.connectByNetwork(security: former) }
+    }
+
     @Test func `other machines are not listened to without proof`() {
         let address = Address.tcp(host: "0.0.0.0", port: 0)
         #expect(throws: ApplianceStartError.security(.unprotected(address))) {

@@ -20,7 +20,7 @@ actor ApplianceLink: EventHandler {
     private static let visitTime = 2000
 
     private let address: Address
-    private let security: PeerSecurity
+    private var security: PeerSecurity
     private var connection: ApplianceConnection?
     /// Called when the appliance hangs up.
     private let hungUp: @Sendable () -> Void
@@ -65,6 +65,12 @@ actor ApplianceLink: EventHandler {
         try? loop.watch(
             connection.descriptor, for: .hungUp, token: UInt64(connection.descriptor))
         return description
+    }
+
+    /// Opens connections with other proof from now on; those that stand go on.
+    func adopt(_ security: PeerSecurity) {
+        self.security = security
+        connection?.security = security
     }
 
     /// Drops the connection.

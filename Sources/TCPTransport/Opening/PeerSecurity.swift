@@ -21,6 +21,8 @@ public enum SecurityError: Error, Hashable, Sendable, CustomStringConvertible {
     case unprotected(Address)
     /// Without encryption certificates prove nothing, and there is no key.
     case unprovable(Address)
+    /// What was chosen anew has no key, and what it is to replace has one.
+    case keyless
 
     public var description: String {
         switch self {
@@ -30,6 +32,9 @@ public enum SecurityError: Error, Hashable, Sendable, CustomStringConvertible {
         case .unprovable(let address):
             "\(address) cannot be protected by certificates without encryption: leave out "
                 + "--no-encryption or give --cluster-key"
+        case .keyless:
+            "the cluster key is gone, and nothing goes on without: put its file back, or stop this "
+                + "process and start it without a key"
         }
     }
 }
@@ -91,6 +96,13 @@ public struct PeerSecurity: Sendable {
     /// Whether anybody who proves what is asked for can connect there, and nobody else.
     public func mayListen(at address: Address) throws(SecurityError) {
         _ = try protection(ofConnectionTo: address)
+    }
+
+    /// Whether it may take the place of what was chosen before, at the same addresses.
+    ///
+    /// A key file that disappeared is a mistake, and not the wish to go on without proof.
+    public func mayReplace(_ former: PeerSecurity) throws(SecurityError) {
+        if former.key != nil, key == nil { throw .keyless }
     }
 
     /// What the operator should be told about an address, once; nil when all is well.

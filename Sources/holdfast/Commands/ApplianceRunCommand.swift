@@ -21,6 +21,9 @@ extension ApplianceCommand {
                 the next one is a new, empty incarnation; unless it is kept in a directory that is \
                 itself in memory.
 
+                SIGHUP rereads the cluster key and the certificates, for connections that are made from \
+                then on.
+
                 Examples:
                   holdfast appliance run --name a1 --memory 16G --listen unix:/run/holdfast/a1.sock
                   holdfast appliance run --name a2 --memory 16G --listen tcp:192.0.2.7:7474 \
@@ -72,8 +75,8 @@ extension ApplianceCommand {
             let places = addresses.map(\.description).joined(separator: ", ")
             let status: @Sendable () async -> String? = { "lending \(memory) at \(places)" }
             SignalWatch.start(
-                hungUp: {
-                    service.reload(status: status) { log.info("SIGHUP: nothing to reread") }
+                hungUp: service.rereading(status: status) { [options = self.security] in
+                    await options.reread(directory: nil, log) { try await server.adopt($0) }
                 },
                 received: { count in
                     if count > 1 { Glibc.exit(1) }

@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import Glibc
+import Logging
 import Reactor
 import TCPTransport
 
@@ -51,6 +52,22 @@ struct SecurityOptions: ParsableArguments {
         return try PeerSecurity(
             key: key, certificates: certificates, allowsInsecure: insecure,
             encrypts: !noEncryption)
+    }
+
+    /// Reads the files again and lets them be adopted; what was in use stays so when that fails.
+    func reread(
+        directory: String?, _ log: Logger, adopt: (PeerSecurity) async throws -> Void
+    ) async {
+        do {
+            let security = try security(directory: directory)
+            try await adopt(security)
+            guard security.key != nil || security.certificates != nil else {
+                return log.info("SIGHUP: nothing to reread")
+            }
+            log.info("SIGHUP: the cluster key and certificates were reread, for new connections")
+        } catch {
+            log.error("SIGHUP: \(error); those in use stay so")
+        }
     }
 
     private func keyFile(in directory: String?) -> String? {

@@ -21,6 +21,9 @@ struct ServeCommand: AsyncParsableCommand {
             place: nothing that the other one does lands any more. It is killed when volumes have members \
             in this host's shared memory; otherwise it ends by itself, with status 75, when it goes on.
 
+            SIGHUP rereads the cluster key and the certificates, for connections to appliances that are \
+            made from then on.
+
             Example:
               holdfast serve --dir /var/lib/holdfast --nbd tcp:127.0.0.1:10809
             """)
@@ -68,7 +71,9 @@ struct ServeCommand: AsyncParsableCommand {
             (try? await device.volumes()).map(ServiceReport.line)
         }
         SignalWatch.start(
-            hungUp: { service.reload(status: status) { log.info("SIGHUP: nothing to reread") } },
+            hungUp: service.rereading(status: status) { [security] in
+                await security.reread(directory: path, log) { try await device.adopt($0) }
+            },
             received: { count in continuation.yield(count) })
         try await device.start()
         for address in taken { Task { await device.listen(whenFree: address) } }

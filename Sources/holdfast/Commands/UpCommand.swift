@@ -70,7 +70,7 @@ struct UpCommand: AsyncParsableCommand {
             (try? await control.volumes()).map(ServiceReport.line)
         }
         SignalWatch.start(
-            hungUp: { service.reload(status: status) { log.info("SIGHUP: nothing to reread") } },
+            hungUp: service.rereading(status: status) { log.info("SIGHUP: nothing to reread") },
             received: { count in continuation.yield(count) })
         let stopping = Task {
             for await count in stops {

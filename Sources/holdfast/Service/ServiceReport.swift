@@ -47,16 +47,22 @@ struct ServiceReport: Sendable {
         }
     }
 
-    /// Rereads, between the two messages that the manager waits for.
-    func reload(
+    /// What to call when something is to be read again: that is done between the two messages that the
+    /// manager waits for, and never twice at a time, so that what was read last counts.
+    func rereading(
         status: @escaping @Sendable () async -> String?,
         _ reread: @escaping @Sendable () async -> Void
-    ) {
-        manager?.reloading()
+    ) -> @Sendable () -> Void {
+        let (requests, continuation) = AsyncStream.makeStream(
+            of: Void.self, bufferingPolicy: .bufferingNewest(1))
         Task {
-            await reread()
-            manager?.ready(await status() ?? "")
+            for await _ in requests {
+                manager?.reloading()
+                await reread()
+                manager?.ready(await status() ?? "")
+            }
         }
+        return { continuation.yield() }
     }
 
     /// The state of volumes in a line, such as `3 volumes: 2 healthy, 1 rebuilding`.
