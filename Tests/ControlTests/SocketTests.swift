@@ -3,6 +3,7 @@
 import Control
 import Foundation
 import Glibc
+import RemoteMemory
 import Testing
 
 @Suite("Control socket") struct SocketTests {
@@ -18,6 +19,37 @@ import Testing
             // A killed one leaves a socket that refuses.
             try leaveStaleSocket(directory + "/control.sock")
             await #expect(throws: expected) { try await client.status() }
+        }
+    }
+
+    @Test("one that hangs is named, and not waited for where it could answer at once")
+    func hung() async throws {
+        try await withDirectory { directory in
+            // A listener that nobody serves is all that is seen of a process that hangs.
+            let listener = try #require(unixSocket(directory + "/control.sock", binding: true))
+            defer { close(listener) }
+            listen(listener, 16)
+            let client = ControlClient(directory: directory, patience: .milliseconds(50))
+            let expected = ControlError(
+                .unavailable,
+                "The client device of \(directory), process \(getpid()), does not answer: if it hangs, "
+                    + "'holdfast serve --take-over --dir \(directory)' puts another in its place.")
+            await #expect(throws: expected) { try await client.status() }
+            await #expect(throws: expected) { try await client.volumes() }
+            await #expect(throws: expected) {
+                try await client.addAppliance(ApplianceAddition(name: "a", address: "unix:/a"))
+            }
+        }
+    }
+
+    @Test("what takes as long as it takes is waited for")
+    func patience() async throws {
+        try await withServer(FakeDevice()) { server in
+            let client = ControlClient(directory: server.socket.directory, patience: .zero)
+            let creation = VolumeCreation(
+                name: "v", size: .mebibytes(16), layout: .mirror(copies: 2))
+            let volume = try await client.createVolume(creation)
+            #expect(volume.name == "v")
         }
     }
 
