@@ -13,7 +13,7 @@ public struct DeviceStatus: Hashable, Sendable, Codable {
     /// The version of Holdfast it runs.
     public var version: String
     public var startedAt: Date
-    /// The addresses its NBD server listens at, as `unix:PATH` or `tcp:HOST:PORT`.
+    /// Where its NBD server listens, as NBD URIs without an export.
     public var nbd: [String]
     /// Ordered by name.
     public var appliances: [ApplianceStatus]

@@ -24,7 +24,8 @@ extension ClientDevice {
         return ApplianceStatus(
             name: name, address: handle.record.address,
             failureDomain: handle.record.failureDomain, state: description == nil ? .down : .up,
-            pid: description?.processID, incarnation: description?.incarnation,
+            pid: description.flatMap { $0.bootID == HostMemory.bootID ? $0.processID : nil },
+            incarnation: description?.incarnation,
             capacityBytes: description?.capacity ?? .zero,
             allocatedBytes: description?.allocated ?? .zero,
             residentBytes: description?.resident ?? .zero, isDraining: handle.record.isDraining)
