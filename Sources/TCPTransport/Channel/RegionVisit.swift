@@ -19,7 +19,7 @@ public final class RegionVisit: @unchecked Sendable {
     ]
 
     public let channel: RegionChannel
-    private var words: [UInt64]
+    private let header = HeaderWords()
     private let aside = UnsafeMutableRawPointer.allocate(
         byteCount: Int(RegionLayout.redoData.count.bytes), alignment: 16)
 
@@ -27,16 +27,17 @@ public final class RegionVisit: @unchecked Sendable {
     /// milliseconds.
     public init(_ channel: RegionChannel, within milliseconds: Int) throws(ChannelFault) {
         self.channel = channel
-        words = [UInt64](repeating: 0, count: Int(RegionLayout.dataStart.bytes / 8))
         for part in Self.parts {
             channel.read(part.start, part.count, PendingAccess(purpose: 0))
             let completion = try Self.wait(channel, milliseconds)
             guard completion.content == .bytes else { continue }
             let first = Int(part.start.bytes / 8)
             for index in 0..<Int(part.count.bytes / 8) {
-                words[first + index] = UInt64(
+                let word = UInt64(
                     littleEndian: unsafe completion.bytes.loadUnaligned(
                         fromByteOffset: index * 8, as: UInt64.self))
+                // (Storing what is there already would allocate its page.)
+                if word != 0 { header[first + index] = word }
             }
         }
     }
@@ -110,11 +111,11 @@ public final class RegionVisit: @unchecked Sendable {
 
 extension RegionVisit: RegionAccess {
     public func storeWord(_ word: UInt64, at place: ByteOffset) {
-        words[Int(place.bytes / 8)] = word
+        header[Int(place.bytes / 8)] = word
         channel.recorder.storeWord(word, at: place)
     }
 
-    public func loadWord(at place: ByteOffset) -> UInt64 { words[Int(place.bytes / 8)] }
+    public func loadWord(at place: ByteOffset) -> UInt64 { header[Int(place.bytes / 8)] }
 
     public func storeData(
         _ payload: RemotePayload, skipping skipped: ByteCount, at range: ByteRange
@@ -135,4 +136,37 @@ extension RegionVisit: RegionAccess {
     public var dataSize: ByteCount { channel.dataSize }
 
     public func barrier() {}
+}
+
+/// The words of a region's header, zeroes at first.
+///
+/// Most stay so, and cost no memory: a visit lives as long as its channel, and there is one for each member
+/// of each volume.
+@safe
+private final class HeaderWords {
+    private static let count = Int(RegionLayout.dataStart.bytes / 8)
+
+    private let words: UnsafeMutablePointer<UInt64>
+
+    init() {
+        let memory = unsafe mmap(
+            nil, Self.count * 8, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        guard let memory = unsafe memory, unsafe memory != MAP_FAILED else {
+            fatalError("there is no memory for a region's header")
+        }
+        unsafe words = memory.bindMemory(to: UInt64.self, capacity: Self.count)
+    }
+
+    deinit { unsafe munmap(words, Self.count * 8) }
+
+    subscript(index: Int) -> UInt64 {
+        get {
+            precondition(index >= 0 && index < Self.count)
+            return unsafe words[index]
+        }
+        set {
+            precondition(index >= 0 && index < Self.count)
+            unsafe words[index] = newValue
+        }
+    }
 }
