@@ -126,7 +126,7 @@ enum Description {
         return "\(active) of \(volume.layout.memberCount)"
     }
 
-    /// What is being done for a volume at present.
+    /// What is being done for a volume at present, and what keeps more from being done.
     private static func work(on volume: VolumeStatus) -> [String] {
         let rebuild = volume.rebuild.map {
             ProgressBar.line(title: "\(volume.name) rebuild", $0, cells: 24)
@@ -134,7 +134,8 @@ enum Description {
         let scrub = volume.scrub.map {
             ProgressBar.line(title: "\(volume.name) scrub", $0, cells: 24)
         }
-        return [rebuild, scrub].compactMap { $0 }
+        let obstacle = volume.obstacle.map { "\(volume.name) is \(volume.health): \($0)" }
+        return [rebuild, scrub, obstacle].compactMap { $0 }
     }
 }
 
