@@ -41,6 +41,24 @@ extension Cluster {
         return report
     }
 
+    /// Asks for the status until `isReached` says yes.
+    @discardableResult
+    package func waitForStatus(
+        _ what: String, atMost limit: Duration = .seconds(60),
+        where isReached: (StatusReport) throws -> Bool
+    ) throws -> StatusReport {
+        var last: StatusReport?
+        let report = try eventually(atMost: limit, every: .milliseconds(20)) {
+            let report = try status()
+            last = report
+            return try isReached(report) ? report : nil
+        }
+        guard let report else {
+            throw HarnessError("not \(what) within \(limit): \(String(describing: last))\(log)")
+        }
+        return report
+    }
+
     /// Waits until all volumes have all their members again.
     @discardableResult
     package func waitUntilHealthy(atMost limit: Duration = .seconds(60)) throws -> StatusReport {

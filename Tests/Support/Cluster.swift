@@ -22,6 +22,8 @@ package final class Cluster: Sendable {
     /// What to run.
     package struct Plan: Sendable {
         package var transport = Transport.sharedMemory
+        /// Appliances that are reached by shared memory whatever the others are.
+        package var mappedAppliances: Set<String> = []
         /// How many appliances there are at first, named a1, a2 and so on.
         package var appliances = 3
         /// What each lends.
@@ -32,6 +34,8 @@ package final class Cluster: Sendable {
         package var keepsMemory = false
         /// Whether every process gets a host of its own; only by TCP.
         package var hasNetwork = false
+        /// Further addresses at which the client device serves NBD.
+        package var nbd: [String] = []
         /// Hosts for appliances that are added later.
         package var spareHosts = 0
         package var seed: UInt64 = .random(in: .min ... .max)
@@ -56,6 +60,8 @@ package final class Cluster: Sendable {
     package static let clientHost = "client"
     /// How long a process may take until it serves.
     private static let startLimit: Duration = .seconds(60)
+    /// How long the answer of a client device that has started may take.
+    private static let answerLimit: Duration = .seconds(1)
 
     private struct Appliance {
         var process: RunningProcess
@@ -117,12 +123,15 @@ package final class Cluster: Sendable {
     // MARK: Starting
 
     private func makeKey() throws {
-        let run = try ToolRun([HoldfastBinary.path, "key", "create", directory.file("key")])
+        let run = try ToolRun([HoldfastBinary.path, "key", "create", keyFile])
         guard run.succeeded else { throw HarnessError("no cluster key: \(run)") }
     }
 
+    /// The file of the cluster key that all have where appliances are reached by TCP.
+    package var keyFile: String { directory.file("key") }
+
     private var keyOptions: [String] {
-        plan.transport == .tcp ? ["--cluster-key", directory.file("key")] : []
+        plan.transport == .tcp ? ["--cluster-key", keyFile] : []
     }
 
     private func spawn(_ arguments: [String], in host: String) throws -> RunningProcess {
@@ -140,16 +149,28 @@ package final class Cluster: Sendable {
 
     private func startClient(_ options: [String] = []) throws {
         let process = try spawn(
-            ["serve", "--dir", path, "--evict-after", plan.evictAfter] + options,
+            ["serve", "--dir", path, "--evict-after", plan.evictAfter]
+                + plan.nbd.flatMap { ["--nbd", $0] } + options,
             in: Self.clientHost)
         state.withLock { $0.client = process }
         let isServing = eventually(atMost: Self.startLimit) { () -> Bool? in
             guard process.isRunning else { return false }
-            return (try? status(atMost: .zero))?.pid == process.pid ? true : nil
+            return answeringProcess == process.pid ? true : nil
         }
         guard isServing == true else {
             throw HarnessError("the client device does not serve: \(Self.log(of: process))")
         }
+    }
+
+    /// The pid of the client device that answers; nil when none does soon.
+    ///
+    /// (Whoever asks one that hangs waits for its answer.)
+    private var answeringProcess: pid_t? {
+        let run = try? cli(["status", "--json"], atMost: Self.answerLimit)
+        guard let run, run.succeeded else { return nil }
+        let report = try? JSONDecoder().decode(
+            StatusReport.self, from: Data(run.standardOutput.utf8))
+        return report?.pid
     }
 
     /// Lets another client device take over from the present one, which may be suspended.
@@ -181,8 +202,12 @@ package final class Cluster: Sendable {
         state.withLock { $0.appliances[name] = Appliance(process: process, address: address) }
     }
 
+    private func transport(of name: String) -> Transport {
+        plan.mappedAppliances.contains(name) ? .sharedMemory : plan.transport
+    }
+
     private func firstAddress(of name: String) -> String {
-        switch plan.transport {
+        switch transport(of: name) {
         case .sharedMemory: "unix:\(directory.file("\(name).sock"))"
         case .tcp: "tcp:\(lab?.address(of: name) ?? "127.0.0.1"):0"
         }
@@ -190,7 +215,7 @@ package final class Cluster: Sendable {
 
     /// Where a process that was to choose a port itself says that it listens.
     private func listeningAddress(of process: RunningProcess, _ name: String) throws -> String {
-        guard plan.transport == .tcp else { return firstAddress(of: name) }
+        guard transport(of: name) == .tcp else { return firstAddress(of: name) }
         let line = process.standardOutput.waitForLine(atMost: Self.startLimit) {
             $0.hasPrefix("tcp:")
         }
@@ -231,6 +256,14 @@ package final class Cluster: Sendable {
             removed?.process.terminate()
         }
         return run
+    }
+
+    /// Where the appliance `name` listens.
+    package func address(of name: String) throws(HarnessError) -> String {
+        guard let address = state.withLock({ $0.appliances[name]?.address }) else {
+            throw HarnessError("there is no \(name)")
+        }
+        return address
     }
 
     // MARK: Faults
@@ -277,6 +310,11 @@ package final class Cluster: Sendable {
         guard process.waitForExit(atMost: .seconds(20)) != nil else {
             throw HarnessError("\(role) does not die")
         }
+    }
+
+    /// All that the process in `role` wrote to its log.
+    package func log(of role: Role) throws(HarnessError) -> String {
+        try process(role).standardError.text
     }
 
     /// The ends of what all processes wrote, for reports.

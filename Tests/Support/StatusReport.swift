@@ -13,12 +13,23 @@ package struct StatusReport: Decodable, Sendable {
         package let residentBytes: UInt64
     }
 
+    /// How far a rebuild is.
+    package struct Progress: Decodable, Sendable {
+        package let doneBytes: UInt64
+        package let totalBytes: UInt64
+
+        /// What is still to be copied.
+        package var missingBytes: UInt64 { totalBytes - doneBytes }
+    }
+
     package struct Member: Decodable, Sendable {
         package let index: Int
         package let appliance: String
         /// The region's identifier.
         package let region: String
         package let state: String
+        /// Nil unless it is being rebuilt.
+        package let rebuild: Progress?
     }
 
     package struct Snapshot: Decodable, Sendable {
@@ -38,6 +49,8 @@ package struct StatusReport: Decodable, Sendable {
         package let snapshots: [Snapshot]
         /// In bytes a second; nil for none.
         package let rebuildLimit: UInt64?
+        /// What keeps a member that is wanted from being added; nil for nothing.
+        package let obstacle: String?
     }
 
     /// The client device's.
