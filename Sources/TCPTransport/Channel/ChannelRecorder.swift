@@ -47,7 +47,7 @@ public struct ChannelRecorder: RegionAccess {
 
     public var dataSize: ByteCount { unsafe channel._withUnsafeGuaranteedRef { $0.dataSize } }
 
-    /// (A message is carried out from front to back.)
+    /// Nothing: a message is carried out from front to back.
     @inline(__always)
     public func barrier() {}
 }

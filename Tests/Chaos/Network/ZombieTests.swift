@@ -16,7 +16,7 @@ extension Chaos {
             // (Nobody else is to change the epoch: a busy machine is no silent appliance.)
             let loaded = try LoadedCluster { $0.evictAfter = "10s" }
             defer { loaded.stop() }
-            for round in 1...count("HOLDFAST_CHAOS_ZOMBIES", default: 10) {
+            for round in 1...count("HOLDFAST_CHAOS_ZOMBIES", default: 4) {
                 // It is stopped amidst writes, which it could go on with when it wakes up.
                 try loaded.cluster.signal(SIGSTOP, to: .client)
                 let zombie = try #require(try loaded.cluster.takeOver())
