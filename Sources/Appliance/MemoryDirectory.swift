@@ -100,7 +100,7 @@ final class MemoryDirectory {
         let kind = clinux_filesystem_kind(descriptor)
         isHuge = kind == Self.hugetlbfs
         guard isHuge || kind == Self.tmpfs else { throw .notMemory(directory: path) }
-        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else { throw .inUse(directory: path) }
+        guard Self.claims(descriptor) else { throw .inUse(directory: path) }
         let size = ByteCount(clinux_filesystem_size(descriptor))
         guard isHuge || size == .zero || size >= capacity else {
             throw .tooSmall(directory: path, size: size, needed: capacity)
@@ -159,6 +159,18 @@ final class MemoryDirectory {
 
     private static func memoryPath(_ path: String, _ id: RegionID) -> String {
         "\(path)/\(id).region"
+    }
+
+    /// How long a previous appliance may take to be gone, in tries of 10 ms.
+    private static let claimTries = 100
+
+    /// Locks the directory; the one before may be on its way out.
+    private static func claims(_ descriptor: Int32) -> Bool {
+        for _ in 0..<claimTries {
+            if flock(descriptor, LOCK_EX | LOCK_NB) == 0 { return true }
+            usleep(10_000)
+        }
+        return false
     }
 
     /// The regions of which something is known; nil when the memory of any is not there.
