@@ -8,7 +8,7 @@ package import Reactor
 package import RemoteMemory
 package import ResiliencySet
 import SharedMemoryTransport
-package import TCPTransport
+import TCPTransport
 
 /// An actor on an event loop's thread, with its volumes, snapshots and their connections.
 package actor DataThread: EventHandler {
@@ -417,68 +417,5 @@ package actor DataThread: EventHandler {
         if let channel = snapshot.channel { forget(channel) }
         snapshot.end()
         closeConnections(connections(of: snapshot))
-    }
-}
-
-/// What a data thread needs to know of a volume.
-package struct VolumeSetup: Sendable {
-    package var id: VolumeID
-    package var name: String
-    package var size: ByteCount
-    package var ordering: Ordering
-    package var epoch: Epoch
-    /// How long requests wait below the minimum of members, in nanoseconds.
-    package var patience: UInt64
-    /// How long a far member may be silent before it is given up, in nanoseconds.
-    package var evictAfter: UInt64 = 1_000_000_000
-    package var active: [MemberIndex: MemberMemory]
-    /// Members whose rebuild is to go on where it stood.
-    package var rebuilding: [MemberIndex: MemberMemory]
-    /// Active members that this takeover does without.
-    package var lost: [MemberIndex] = []
-    /// Members that failed before and may come back.
-    package var away: [MemberIndex] = []
-    /// Which region each member has.
-    package var identities: [MemberIndex: RegionID]
-    package var decisions: @Sendable (VolumeID, MembershipDecision) -> Void
-    package var breaks: @Sendable (VolumeID, MemberIndex, ChannelFault) -> Void = { _, _, _ in }
-
-    package init(
-        id: VolumeID, name: String, size: ByteCount, ordering: Ordering, epoch: Epoch,
-        patience: UInt64, active: [MemberIndex: MemberMemory],
-        rebuilding: [MemberIndex: MemberMemory] = [:], identities: [MemberIndex: RegionID] = [:],
-        decisions: @escaping @Sendable (VolumeID, MembershipDecision) -> Void
-    ) {
-        self.id = id
-        self.name = name
-        self.size = size
-        self.ordering = ordering
-        self.epoch = epoch
-        self.patience = patience
-        self.active = active
-        self.rebuilding = rebuilding
-        self.identities = identities
-        self.decisions = decisions
-    }
-}
-
-/// What a data thread knows of a volume.
-package struct VolumeReport: Sendable {
-    package var counters: VolumeCounters
-    package var connections: Int
-    package var rebuilds: [MemberIndex: RebuildStanding]
-    /// The most that they copy, in bytes a second.
-    package var rebuildLimit: ByteCount?
-    package var active: MemberSet
-}
-
-/// Names a snapshot across volumes.
-package struct SnapshotKey: Hashable, Sendable {
-    package var volume: VolumeID
-    package var name: String
-
-    package init(volume: VolumeID, name: String) {
-        self.volume = volume
-        self.name = name
     }
 }

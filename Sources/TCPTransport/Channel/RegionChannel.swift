@@ -50,7 +50,7 @@ public final class RegionChannel: @unchecked Sendable {
     /// The engine asks for less: some 300 entries of its table, and marks that nobody waits for.
     public static let mostPending = 4096
     /// How much data a request carries at most: the rest of its body is for words and segments.
-    private static let mostPayload = AccessWire.largestRead
+    static let mostPayload = AccessWire.largestRead
     private static let mostPieces = 1024
     private static let arenaSize = 256 << 10
     /// How much the kernel may hold of what was sent and not yet received, in bytes.
@@ -61,17 +61,17 @@ public final class RegionChannel: @unchecked Sendable {
     public let dataSize: ByteCount
 
     // What is being recorded.
-    private let segments = UnsafeMutablePointer<AccessSegment>.allocate(
+    let segments = UnsafeMutablePointer<AccessSegment>.allocate(
         capacity: AccessWire.mostSegments)
-    private var segmentCount = 0
-    private var words = UnsafeMutablePointer<UInt64>.allocate(capacity: 64)
-    private var wordCapacity = 64
-    private var wordCount = 0
-    private let payloads = UnsafeMutablePointer<Payload>.allocate(
+    var segmentCount = 0
+    var words = UnsafeMutablePointer<UInt64>.allocate(capacity: 64)
+    var wordCapacity = 64
+    var wordCount = 0
+    let payloads = UnsafeMutablePointer<Payload>.allocate(
         capacity: AccessWire.mostSegments)
-    private var payloadCount = 0
-    private var payloadSize = 0
-    private var lastIsWords = false
+    var payloadCount = 0
+    var payloadSize = 0
+    var lastIsWords = false
 
     // What is to be sent.
     private let pieces = UnsafeMutablePointer<iovec>.allocate(capacity: mostPieces)
@@ -82,10 +82,10 @@ public final class RegionChannel: @unchecked Sendable {
     private var large: [LargeBlock] = []
 
     // What was sent and is not answered.
-    private let pending = FixedArray<PendingAccess>(
+    let pending = FixedArray<PendingAccess>(
         repeating: PendingAccess(purpose: 0), count: mostPending)
-    private var oldest: UInt64 = 0
-    private var next: UInt64 = 0
+    var oldest: UInt64 = 0
+    var next: UInt64 = 0
 
     private var input = ReceiveBuffer()
     /// Of the reply that was taken last.
@@ -95,7 +95,7 @@ public final class RegionChannel: @unchecked Sendable {
     /// The socket did not take all of the last send.
     public private(set) var isBlocked = false
 
-    @safe private struct Payload: BitwiseCopyable {
+    @safe struct Payload: BitwiseCopyable {
         var wordsBefore: Int
         var start: UnsafeRawPointer
         var count: Int
@@ -130,183 +130,9 @@ public final class RegionChannel: @unchecked Sendable {
     public var hasPending: Bool { oldest != next }
     public var pendingCount: Int { Int(next &- oldest) }
 
-    // MARK: Recording
-
-    /// What stores through `RegionAccess` come to on this channel: segments of the next write.
-    @inline(__always)
-    public var recorder: ChannelRecorder { ChannelRecorder(self) }
-
-    @inline(__always)
-    func record(_ word: UInt64, at place: UInt64) {
-        if lastIsWords {
-            let last = segmentCount - 1
-            if unsafe segments[last].place + UInt64(segments[last].count) == place {
-                unsafe segments[last].count += 8
-                return append(word)
-            }
-        }
-        addSegment(AccessSegment(place: place, count: 8, kind: .bytes))
-        lastIsWords = true
-        append(word)
-    }
-
-    @inline(__always)
-    private func append(_ word: UInt64) {
-        if wordCount == wordCapacity { growWords() }
-        unsafe words[wordCount] = word.littleEndian
-        wordCount += 1
-    }
-
-    private func growWords() {
-        let grown = UnsafeMutablePointer<UInt64>.allocate(capacity: wordCapacity * 4)
-        unsafe grown.update(from: words, count: wordCount)
-        unsafe words.deallocate()
-        unsafe words = grown
-        wordCapacity *= 4
-    }
-
-    /// Bytes that stay where they are until the write is answered.
-    @inline(__always)
-    func record(bytes: UnsafeRawPointer, count: Int, at place: UInt64) {
-        guard count > 0 else { return }
-        // (The write of a last copy carries its data twice.)
-        if payloadSize + count > Self.mostPayload {
-            commitWrite(PendingAccess(purpose: Self.noPurpose))
-        }
-        addSegment(AccessSegment(place: place, count: UInt32(count), kind: .bytes))
-        unsafe payloads[payloadCount] = unsafe Payload(
-            wordsBefore: wordCount, start: bytes, count: count)
-        payloadCount += 1
-        payloadSize += count
-    }
-
-    /// Zeroes, and memory given back unless it stays allocated.
-    public func recordZeroes(_ range: ByteRange, keepAllocated: Bool) {
-        guard !range.isEmpty else { return }
-        precondition(range.end.bytes <= dataSize.bytes, "an access stays within its region")
-        addSegment(
-            AccessSegment(
-                place: RegionLayout.dataStart.bytes + range.start.bytes,
-                count: UInt32(range.count.bytes), kind: keepAllocated ? .zeroes : .hole))
-    }
-
-    @inline(__always)
-    private func addSegment(_ segment: AccessSegment) {
-        // (What is over is sent ahead: requests of a channel are carried out in order.)
-        if segmentCount == AccessWire.mostSegments {
-            commitWrite(PendingAccess(purpose: Self.noPurpose))
-        }
-        unsafe segments[segmentCount] = segment
-        segmentCount += 1
-        lastIsWords = false
-    }
-
-    /// Of parts of a write that was too long for one request: no completion is handed out for them unless they
-    /// fail.
-    private static var noPurpose: UInt8 { .max }
-
-    /// Queues what was recorded as one request.
-    @inline(__always)
-    public func commitWrite(_ access: PendingAccess) {
-        let small = (segmentCount * 2 + 2 + wordCount) * 8
-        let place = unsafe reserve(small)
-        let body = segmentCount * AccessWire.segmentSize + wordCount * 8 + payloadSize
-        let header = AccessRequestHeader(
-            bodySize: UInt32(body), operation: .write, segmentCount: UInt16(segmentCount),
-            tag: enqueue(access))
-        var cursor = unsafe place.assumingMemoryBound(to: UInt64.self)
-        unsafe (cursor[0], cursor[1]) = header.words
-        for index in 0..<segmentCount {
-            unsafe cursor += 2
-            unsafe (cursor[0], cursor[1]) = segments[index].words
-        }
-        unsafe cursor += 2
-        var start = UnsafeRawPointer(place)
-        var copied = 0
-        for index in 0..<payloadCount {
-            let payload = unsafe payloads[index]
-            let count = payload.wordsBefore - copied
-            unsafe cursor.update(from: words + copied, count: count)
-            unsafe cursor += count
-            copied += count
-            unsafe push(start, UnsafeRawPointer(cursor) - start)
-            unsafe push(payload.start, payload.count)
-            unsafe start = UnsafeRawPointer(cursor)
-        }
-        unsafe cursor.update(from: words + copied, count: wordCount - copied)
-        unsafe cursor += wordCount - copied
-        unsafe push(start, UnsafeRawPointer(cursor) - start)
-        segmentCount = 0
-        wordCount = 0
-        payloadCount = 0
-        payloadSize = 0
-        lastIsWords = false
-    }
-
-    // MARK: Other requests
-
-    /// Asks for bytes of the region; `place` counts from its start.
-    @inline(__always)
-    public func read(_ place: ByteOffset, _ count: ByteCount, _ access: PendingAccess) {
-        request(.read, place.bytes, count, access)
-    }
-
-    /// Asks for a range of the volume's data.
-    @inline(__always)
-    public func read(_ range: ByteRange, _ access: PendingAccess) {
-        request(.read, RegionLayout.dataStart.bytes + range.start.bytes, range.count, access)
-    }
-
-    /// Asks for what is allocated of a range of at most `AccessWire.largestSpan` that starts at a block.
-    public func readAllocated(_ range: ByteRange, _ access: PendingAccess) {
-        request(
-            .readAllocated, RegionLayout.dataStart.bytes + range.start.bytes, range.count, access)
-    }
-
-    /// Asks for the digest of a range of the volume's data.
-    public func digest(_ range: ByteRange, _ access: PendingAccess) {
-        request(.digest, RegionLayout.dataStart.bytes + range.start.bytes, range.count, access)
-    }
-
-    @inline(__always)
-    private func request(
-        _ operation: AccessOperation, _ place: UInt64, _ count: ByteCount, _ access: PendingAccess
-    ) {
-        var access = access
-        access.count = UInt32(count.bytes)
-        access.isRead = operation == .read
-        let header = AccessRequestHeader(
-            bodySize: UInt32(AccessWire.segmentSize), operation: operation, segmentCount: 1,
-            tag: enqueue(access))
-        let segment = AccessSegment(place: place, count: UInt32(count.bytes), kind: .bytes)
-        let place = unsafe reserve(32)
-        let cursor = unsafe place.assumingMemoryBound(to: UInt64.self)
-        unsafe (cursor[0], cursor[1]) = header.words
-        unsafe (cursor[2], cursor[3]) = segment.words
-        unsafe push(UnsafeRawPointer(place), 32)
-    }
-
-    /// Asks for nothing but a reply.
-    public func probe(_ access: PendingAccess) {
-        let header = AccessRequestHeader(
-            bodySize: 0, operation: .probe, segmentCount: 0, tag: enqueue(access))
-        let place = unsafe reserve(16)
-        let cursor = unsafe place.assumingMemoryBound(to: UInt64.self)
-        unsafe (cursor[0], cursor[1]) = header.words
-        unsafe push(UnsafeRawPointer(place), 16)
-    }
-
-    @inline(__always)
-    private func enqueue(_ access: PendingAccess) -> UInt64 {
-        precondition(pendingCount < Self.mostPending, "the engine bounds what is in flight")
-        pending[Int(next % UInt64(Self.mostPending))] = access
-        defer { next &+= 1 }
-        return next
-    }
-
     // MARK: Sending
 
-    private func reserve(_ count: Int) -> UnsafeMutableRawPointer {
+    func reserve(_ count: Int) -> UnsafeMutableRawPointer {
         if head == tail {
             head = 0
             tail = 0
@@ -326,7 +152,7 @@ public final class RegionChannel: @unchecked Sendable {
     }
 
     @inline(__always)
-    private func push(_ start: UnsafeRawPointer, _ count: Int) {
+    func push(_ start: UnsafeRawPointer, _ count: Int) {
         guard count > 0, fault == nil else { return }
         if head != tail {
             let last = tail - 1
