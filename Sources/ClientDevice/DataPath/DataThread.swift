@@ -1,12 +1,12 @@
 // The thread that volumes live on: everything between the bytes of a request and the bytes of its reply
-// happens here. The control side reaches it by calling this actor.
+// happens here. The control side reaches it by calling this actor (DataThread+Control).
 
 import BlockServer
 import CLinux
 package import Logging
 package import Reactor
-package import RemoteMemory
-package import ResiliencySet
+import RemoteMemory
+import ResiliencySet
 import SharedMemoryTransport
 import TCPTransport
 
@@ -21,9 +21,9 @@ package actor DataThread: EventHandler {
     private static let brokenRest: Int32 = 100
 
     private let log: Logger
-    private var volumes: [VolumeID: Volume] = [:]
-    private var snapshots: [SnapshotKey: Snapshot] = [:]
-    private var connections: [Int32: Connection] = [:]
+    var volumes: [VolumeID: Volume] = [:]
+    var snapshots: [SnapshotKey: Snapshot] = [:]
+    var connections: [Int32: Connection] = [:]
     private var stalled: Set<Int32> = []
     private var watched: [Int32: Readiness] = [:]
     private var channels: [Int32: ChannelOwner] = [:]
@@ -186,15 +186,16 @@ package actor DataThread: EventHandler {
     private func watchChannels(of volume: Volume) -> Bool {
         var hasMore = false
         for member in volume.remoteMembers {
-            volume.links[member.number]?.use { channel in
+            let hasHiddenInput = volume.links[member.number]?.use { channel in
                 if channels[channel.descriptor] == nil {
                     channels[channel.descriptor] = .volume(volume, member)
                 }
-                guard watch(channel) else { return }
-                hasMore = true
-                volume.receive(from: member)
-                sendAnswers(of: volume)
+                return watch(channel)
             }
+            guard hasHiddenInput == true else { continue }
+            hasMore = true
+            volume.receive(from: member)
+            sendAnswers(of: volume)
         }
         return hasMore
     }
@@ -206,12 +207,12 @@ package actor DataThread: EventHandler {
         return channel.hasHiddenInput
     }
 
-    private func forgetReleased(of volume: Volume) {
+    func forgetReleased(of volume: Volume) {
         for channel in volume.takeReleased() { forget(channel) }
     }
 
     /// Forgets a channel; to be called before its descriptor is closed.
-    private func forget(_ channel: RegionChannel) {
+    func forget(_ channel: RegionChannel) {
         loop.unwatch(channel.descriptor)
         watched[channel.descriptor] = nil
         channels[channel.descriptor] = nil
@@ -257,13 +258,13 @@ package actor DataThread: EventHandler {
         return true
     }
 
-    private func connections(of volume: Volume) -> [Connection] {
+    func connections(of volume: Volume) -> [Connection] {
         connections.values.filter {
             if case .volume(let other) = $0.target { other === volume } else { false }
         }
     }
 
-    private func closeConnections(_ affected: [Connection]) {
+    func closeConnections(_ affected: [Connection]) {
         for connection in affected {
             switch connection.leave(.disconnected) {
             case .closed: settle(connection, .closed(.disconnected))
@@ -272,150 +273,5 @@ package actor DataThread: EventHandler {
                 settle(connection, .closed(.disconnected))
             }
         }
-    }
-
-    // MARK: Volumes
-
-    /// Takes charge of a volume: repairs what its previous owner left half-done, then serves it.
-    ///
-    /// Returns how many bytes had to be settled.
-    package func add(_ setup: VolumeSetup) -> ByteCount {
-        let volume = Volume(setup)
-        volumes[setup.id] = volume
-        return volume.repair(setup)
-    }
-
-    /// Lets go of a volume: its clients are disconnected, its memory is unmapped.
-    package func remove(_ id: VolumeID) {
-        guard let volume = volumes.removeValue(forKey: id) else { return }
-        volume.fence()
-        closeConnections(connections(of: volume))
-        volume.unmapAll(connections: [])
-        forgetReleased(of: volume)
-    }
-
-    /// Takes the news that a member's appliance died; true when it is kept all the same, since it is the
-    /// last copy and its memory is still mapped here.
-    package func lose(_ member: MemberIndex, of id: VolumeID) -> Bool {
-        volumes[id]?.lose(member) ?? false
-    }
-
-    /// Drops a member that is to be removed; false when fewer than `minimum` active ones would be left.
-    ///
-    /// It ends as every failure does: recorded, then unmapped.
-    package func retire(_ member: MemberIndex, of id: VolumeID, keeping minimum: Int) -> Bool {
-        volumes[id]?.retire(member, keeping: minimum) ?? false
-    }
-
-    /// Adds a member to be rebuilt; with `keepsData` its region is the one it had when it failed.
-    package func add(
-        _ memory: MemberMemory, identity: RegionID, as member: MemberIndex, to id: VolumeID,
-        epoch: Epoch, keepsData: Bool = false
-    ) {
-        volumes[id]?.add(
-            memory, identity: identity, as: member, epoch: epoch, keepsData: keepsData)
-    }
-
-    /// The last active member, while it cannot be reached; nil when there is no such member.
-    package func absentMember(of id: VolumeID) -> MemberIndex? { volumes[id]?.absent.first }
-
-    /// The last member is there again, by way of a new channel.
-    package func memberReturned(_ member: MemberIndex, of id: VolumeID, _ memory: MemberMemory) {
-        volumes[id]?.memberReturned(member, memory)
-    }
-
-    /// The registry holds a decision of the volume's engine.
-    package func recorded(_ decision: MembershipDecision, of id: VolumeID, epoch: Epoch) {
-        guard let volume = volumes[id] else { return }
-        volume.recorded(decision, epoch: epoch)
-        switch decision {
-        case .fail(let members):
-            for member in members { volume.unmap(member, connections: connections(of: volume)) }
-        case .cut(let member): volume.unmap(member, connections: connections(of: volume))
-        case .promote: break
-        }
-    }
-
-    package func refuseCut(of id: VolumeID) { volumes[id]?.refuseCut() }
-
-    /// Holds the volume's writes until they have drained and the cut is recorded; false when it cannot.
-    package func beginCut(of member: MemberIndex, of id: VolumeID) -> Bool {
-        volumes[id]?.beginCut(of: member) ?? false
-    }
-
-    package func isCutting(_ member: MemberIndex, of id: VolumeID) -> Bool {
-        volumes[id]?.isCutting(member) ?? false
-    }
-
-    /// For how long writes have been held for the cut under way, in nanoseconds.
-    package func heldFor(_ id: VolumeID) -> UInt64 {
-        guard let volume = volumes[id] else { return 0 }
-        return clinux_monotonic_nanoseconds() - volume.heldSince
-    }
-
-    package func fence(_ id: VolumeID) { volumes[id]?.fence() }
-
-    package func report(_ id: VolumeID) -> VolumeReport? {
-        guard let volume = volumes[id] else { return nil }
-        var rebuilds: [MemberIndex: RebuildStanding] = [:]
-        for number in 0..<MemberIndex.limit {
-            let member = MemberIndex(number)
-            if let standing = volume.standing(of: member) { rebuilds[member] = standing }
-        }
-        return VolumeReport(
-            counters: volume.counters, connections: connections(of: volume).count,
-            rebuilds: rebuilds, rebuildLimit: volume.rebuildLimit, active: volume.active)
-    }
-
-    /// Limits a volume's rebuilds to this much a second; nil for as fast as they go beside the I/O.
-    package func limitRebuilds(of id: VolumeID, to rate: ByteCount?) {
-        volumes[id]?.limitRebuilds(to: rate)
-    }
-
-    package func beginScrub(_ id: VolumeID) -> Bool {
-        guard let volume = volumes[id] else { return false }
-        volume.beginScrub()
-        return true
-    }
-
-    /// How far a scrub has come; nil when the volume is gone.
-    package func scrubStanding(_ id: VolumeID) -> (standing: ScrubStanding, isOver: Bool)? {
-        volumes[id].map { ($0.scrubStanding, !$0.isScrubbing) }
-    }
-
-    // MARK: Snapshots
-
-    /// Serves a snapshot; one that is served goes on with its region opened anew.
-    package func add(
-        _ memory: MemberMemory, as key: SnapshotKey, export: String, size: ByteCount,
-        patience: UInt64
-    ) {
-        if let snapshot = snapshots[key] { return snapshot.adopt(memory) }
-        snapshots[key] = Snapshot(
-            name: export, size: size, memory: memory, patience: patience)
-    }
-
-    /// The snapshots whose channel broke.
-    package func brokenSnapshots() -> [SnapshotKey] {
-        snapshots.filter { $0.value.isBroken }.map(\.key)
-    }
-
-    package func connectionCount(of key: SnapshotKey) -> Int {
-        guard let snapshot = snapshots[key] else { return 0 }
-        return connections(of: snapshot).count
-    }
-
-    private func connections(of snapshot: Snapshot) -> [Connection] {
-        connections.values.filter {
-            if case .snapshot(let other) = $0.target { other === snapshot } else { false }
-        }
-    }
-
-    /// Lets go of a snapshot: its clients are disconnected, its memory is unmapped.
-    package func remove(_ key: SnapshotKey) {
-        guard let snapshot = snapshots.removeValue(forKey: key) else { return }
-        if let channel = snapshot.channel { forget(channel) }
-        snapshot.end()
-        closeConnections(connections(of: snapshot))
     }
 }
