@@ -29,7 +29,8 @@ public enum ApplianceStartError: Error, Hashable, CustomStringConvertible {
 
 /// Lends memory to client devices.
 ///
-/// All of it belongs to the thread that runs the loop, from `run` on.
+/// (Sendable: all that changes belongs to the thread that runs the loop, from `run` on; what others call
+/// only wakes that thread.)
 @safe
 public final class ApplianceServer: EventHandler, @unchecked Sendable {
     /// The most connections at once for control, and for access; further ones are closed.

@@ -143,7 +143,7 @@ package struct RegionPool: ~Copyable {
         return description
     }
 
-    /// What a thread only lets go of.
+    /// What a thread holds on to for a moment. (Sendable: nothing in it is used there.)
     private struct Departing: @unchecked Sendable {
         let memory: RegionMemory
         let served: ServedRegion?

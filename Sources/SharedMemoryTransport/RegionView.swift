@@ -8,8 +8,8 @@ public import RemoteMemory
 ///
 /// Every access is checked against the size of the region, so a view cannot reach beside it.
 ///
-/// It may pass between threads: it never changes, and who stores where at which time is decided by the
-/// owner of the set, not by the address.
+/// (Sendable: it never changes, and who stores where at which time is decided by the owner of the set, not
+/// by the address.)
 @safe
 public struct RegionView: @unchecked Sendable, BitwiseCopyable {
     let base: UnsafeMutableRawPointer

@@ -9,7 +9,8 @@ import Glibc
 
 /// Owns a connected stream socket.
 ///
-/// It may pass between threads, but belongs to one at a time.
+/// (Sendable: it may pass between threads, but belongs to one at a time: the one that opened it until it is
+/// handed over, then the loop that watches it.)
 @safe
 public final class SocketStream: @unchecked Sendable {
     public let descriptor: Int32

@@ -7,7 +7,7 @@ import Glibc
 
 /// Makes BIOs over sockets that stay their stream's own.
 enum SocketBIO {
-    /// OpenSSL's table of functions, made once and never changed.
+    /// OpenSSL's table of functions. (Sendable: made once, before anybody has it, and never changed.)
     @safe
     private struct Method: @unchecked Sendable {
         let pointer: OpaquePointer

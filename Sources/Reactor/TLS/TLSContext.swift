@@ -68,7 +68,9 @@ public final class TLSContext: Sendable {
     }
 }
 
-/// Owns an `SSL_CTX`, which is not changed once it is made.
+/// Owns an `SSL_CTX`.
+///
+/// (Sendable: it is not changed once it is made, and OpenSSL counts its references atomically.)
 @safe
 final class TLSSettings: @unchecked Sendable {
     /// How much is received at once, in bytes: several records with one system call.

@@ -42,7 +42,10 @@ public struct AccessCompletion: BitwiseCopyable {
     public var bytes: UnsafeRawBufferPointer
 }
 
-/// The client device's end of an access connection; belongs to one thread at a time.
+/// The client device's end of an access connection.
+///
+/// (Sendable: it belongs to one thread at a time: to its appliance's link until its region is open, then to
+/// its volume's.)
 @safe
 public final class RegionChannel: @unchecked Sendable {
     /// The most requests without a reply.

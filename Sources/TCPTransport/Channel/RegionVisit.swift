@@ -10,7 +10,7 @@ public import RemoteMemory
 
 /// A region's header as it was when it was read, with a channel through which stores still go.
 ///
-/// Belongs to one thread at a time, as its channel does.
+/// (Sendable: it belongs to one thread at a time, as its channel does.)
 @safe
 public final class RegionVisit: @unchecked Sendable {
     /// Labels, observer area and redo record; and the dirty maps.
