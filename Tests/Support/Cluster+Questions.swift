@@ -2,7 +2,7 @@
 
 import Foundation
 
-extension Cluster {
+extension Cluster: StatusSource {
     /// Runs `holdfast` with `arguments` on the client device's directory.
     package func cli(
         _ arguments: [String], atMost limit: Duration = .seconds(60)
@@ -38,24 +38,6 @@ extension Cluster {
             return try JSONDecoder().decode(StatusReport.self, from: Data(run.standardOutput.utf8))
         }
         guard let report else { throw HarnessError("no status within \(limit): \(last)\(log)") }
-        return report
-    }
-
-    /// Asks for the status until `isReached` says yes.
-    @discardableResult
-    package func waitForStatus(
-        _ what: String, atMost limit: Duration = .seconds(60),
-        where isReached: (StatusReport) throws -> Bool
-    ) throws -> StatusReport {
-        var last: StatusReport?
-        let report = try eventually(atMost: limit, every: .milliseconds(20)) {
-            let report = try status()
-            last = report
-            return try isReached(report) ? report : nil
-        }
-        guard let report else {
-            throw HarnessError("not \(what) within \(limit): \(String(describing: last))\(log)")
-        }
         return report
     }
 

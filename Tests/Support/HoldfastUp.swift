@@ -31,7 +31,7 @@ private func builtProgram(_ name: String) -> String {
 ///
 /// Appliances outlive a killed supervisor by design. So every process below carries a mark in its
 /// environment, by which those left over are found and ended.
-package final class HoldfastUp: Sendable {
+package final class HoldfastUp: StatusSource, Sendable {
     /// A process below the supervisor.
     package enum Role: Sendable {
         case client
@@ -132,23 +132,6 @@ package final class HoldfastUp: Sendable {
             return try JSONDecoder().decode(StatusReport.self, from: Data(run.standardOutput.utf8))
         }
         guard let report else { throw HarnessError("no status within \(limit): \(last)\(log)") }
-        return report
-    }
-
-    /// Waits until the status satisfies `isReached`, and gives it.
-    package func waitForStatus(
-        _ what: String, atMost limit: Duration = .seconds(60),
-        where isReached: (StatusReport) throws -> Bool
-    ) throws -> StatusReport {
-        var last: StatusReport?
-        let report = try eventually(atMost: limit, every: .milliseconds(50)) {
-            let report = try status()
-            last = report
-            return try isReached(report) ? report : nil
-        }
-        guard let report else {
-            throw HarnessError("not \(what) within \(limit): \(String(describing: last))\(log)")
-        }
         return report
     }
 
