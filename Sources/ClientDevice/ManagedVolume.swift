@@ -47,6 +47,8 @@ struct ManagedVolume {
     var isLookedAfter = false
     /// Since when members that failed have been missing.
     var missingSince: [MemberIndex: ContinuousClock.Instant] = [:]
+    /// How members far away fared that came back, by their regions.
+    var relapses: [RegionID: Relapses] = [:]
     /// When taking over was first tried.
     var firstTry: ContinuousClock.Instant?
     /// Members that are being removed: their failure is ours.

@@ -34,15 +34,32 @@ extension ClientDevice {
             await volume.thread.add(
                 memory, identity: again.region, as: again.index, to: id, epoch: record.epoch,
                 keepsData: true)
+            volumes[id]?.relapses[again.region, default: Relapses()].cameBack(at: .now)
             await enrolMembers(of: id)
             log.info(
                 "volume \(name): member \(again.index) on \(again.appliance) is back; it is rebuilt"
             )
             return true
         case .failure(.lost): giveUp([.remove([again.index])], of: id)
-        case .failure(.unreachable), .failure(.held): giveUp([.fail([again.index])], of: id)
+        case .failure(.unreachable), .failure(.held):
+            noteFailure(of: again, in: id)
+            giveUp([.fail([again.index])], of: id)
         }
         return false
+    }
+
+    /// Notes that a member failed: whoever does so again and again stays away for longer each time.
+    func noteFailure(of member: MemberRecord, in id: VolumeID) {
+        guard let volume = volumes[id] else { return }
+        let regions = Set(volume.record.members.map(\.region))
+        volumes[id]?.relapses = volume.relapses.filter { regions.contains($0.key) }
+        let pause = volumes[id]?.relapses[member.region, default: Relapses()].failed(at: .now)
+        guard let pause, pause > .zero else { return }
+        log.warning(
+            """
+            volume \(volume.record.name): member \(member.index) on \(member.appliance) keeps \
+            failing; it is tried again in \(pause)
+            """)
     }
 
     private func giveUp(_ changes: [MembershipChange], of id: VolumeID) {

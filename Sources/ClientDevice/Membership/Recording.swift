@@ -97,6 +97,7 @@ extension ClientDevice {
                 if volumes[id]?.retiring.remove(member) == nil {
                     log.warning(
                         "volume \(name): member \(member) failed; epoch \(volume.record.epoch)")
+                    if let record = volume.record.member(member) { noteFailure(of: record, in: id) }
                 }
                 volumes[id]?.samples[member] = nil
                 volumes[id]?.missingSince[member] = ContinuousClock.now

@@ -52,15 +52,22 @@ extension ClientDevice {
     /// A member whose memory is still there misses little: it comes back before another takes its place, and
     /// is waited for.
     private func waitsForMember(of id: VolumeID) async -> Bool {
-        if await readmitsMember(to: id) { return true }
+        if await readmitsMember(to: id, isAskedFor: false) { return true }
         return failedMembers(of: id).contains { mayComeBack($0, to: id) }
     }
 
-    /// Brings a failed member back whose memory is within reach; false when there is none, or it failed again.
-    func readmitsMember(to id: VolumeID) async -> Bool {
-        let member = failedMembers(of: id).first { isReachable($0) && isRemote($0) }
+    /// Brings a failed member back whose memory is within reach; false when there is none, it failed again, or
+    /// it failed too often of late to be tried now unless an operator asks for it.
+    func readmitsMember(to id: VolumeID, isAskedFor: Bool) async -> Bool {
+        let member = failedMembers(of: id).first {
+            isReachable($0) && isRemote($0) && (isAskedFor || mayReturn($0, to: id))
+        }
         guard let member else { return false }
         return await readmit(member, to: id)
+    }
+
+    private func mayReturn(_ member: MemberRecord, to id: VolumeID) -> Bool {
+        volumes[id]?.relapses[member.region]?.mayReturn(at: .now) ?? true
     }
 
     /// The failed members that the set would have back.

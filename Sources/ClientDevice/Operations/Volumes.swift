@@ -125,7 +125,7 @@ extension ClientDevice: ControlledDevice {
         while let current = volumes[id],
             present(current).count < current.record.layout.memberCount
         {
-            if await readmitsMember(to: id) { continue }
+            if await readmitsMember(to: id, isAskedFor: true) { continue }
             do throws(ReplacementError) {
                 _ = try await addMember(to: id)
             } catch {

@@ -42,6 +42,25 @@ extension Chaos {
             #expect(loaded.writer.progress.lostConnections == 0)
         }
 
+        @Test func `one that hangs again and again stays away for longer`() throws {
+            let loaded = try LoadedCluster()
+            defer { loaded.stop() }
+            let cluster = loaded.cluster
+            for _ in 0..<2 {
+                try cluster.signal(SIGSTOP, to: .appliance("a2"))
+                try cluster.waitForStatus("degraded") {
+                    try $0.volume(LoadedCluster.volume).members.contains {
+                        $0.appliance == "a2" && $0.state == "failed"
+                    }
+                }
+                try cluster.signal(SIGCONT, to: .appliance("a2"))
+                try cluster.waitUntilHealthy()
+            }
+            try loaded.waitForLog("member 1 on a2 keeps failing; it is tried again in 0.25 seconds")
+            try loaded.expectWhole()
+            #expect(loaded.writer.progress.lostConnections == 0)
+        }
+
         @Test func `all at once make I/O wait`() throws {
             let loaded = try LoadedCluster()
             defer { loaded.stop() }
