@@ -11,6 +11,8 @@ package enum Requirement: Sendable {
     case fuse
     case loopDevices
     case networkLab
+    /// Files that refuse to be written, whoever tries: `chattr +i`.
+    case immutableFiles
 
     package var isMet: Bool {
         switch self {
@@ -19,6 +21,7 @@ package enum Requirement: Sendable {
         case .fuse: access("/dev/fuse", R_OK | W_OK) == 0
         case .loopDevices: access("/dev/loop-control", R_OK | W_OK) == 0
         case .networkLab: Self.networkLabObstacle == nil
+        case .immutableFiles: Self.hasImmutableFiles
         }
     }
 
@@ -28,6 +31,7 @@ package enum Requirement: Sendable {
         case .root: "this needs root"
         case .fuse: "/dev/fuse cannot be opened"
         case .loopDevices: "/dev/loop-control cannot be opened"
+        case .immutableFiles: "files for tests cannot be made immutable here"
         case .networkLab: Self.networkLabObstacle ?? "hosts in network namespaces can be made"
         }
     }
@@ -43,6 +47,15 @@ package enum Requirement: Sendable {
             return "this kernel, or its owner, allows no network namespaces"
         }
         return nil
+    }()
+
+    private static let hasImmutableFiles: Bool = {
+        guard let directory = try? TemporaryDirectory() else { return false }
+        let file = directory.file("fixed")
+        guard FileManager.default.createFile(atPath: file, contents: nil),
+            (try? ToolRun(["chattr", "+i", file]))?.succeeded == true
+        else { return false }
+        return (try? ToolRun(["chattr", "-i", file]))?.succeeded == true
     }()
 
     private static func find(_ name: String) -> String? {

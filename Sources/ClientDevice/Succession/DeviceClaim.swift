@@ -79,7 +79,10 @@ package enum ClaimError: Error, Hashable, CustomStringConvertible {
             and try again when it is gone
             """
         case .system(let path, let code):
-            unsafe "\(path) cannot be used: \(String(cString: strerror(code)))"
+            unsafe """
+            \(path) cannot be used: \(String(cString: strerror(code))); \
+            choose another --dir, or mend this one
+            """
         }
     }
 }

@@ -137,13 +137,15 @@ struct ServeCommand: AsyncParsableCommand {
     /// Makes the directory if it is not there, for its owner alone; returns its absolute path.
     static func prepare(_ directory: String) throws -> String {
         var made = ""
+        var obstacle = ENOENT
         for part in directory.split(separator: "/", omittingEmptySubsequences: false) {
             made += made.isEmpty && !directory.hasPrefix("/") ? String(part) : "/\(part)"
             if part.isEmpty { made = made == "/" ? "" : String(made.dropLast()) }
-            if !made.isEmpty { unsafe mkdir(made, 0o700) }
+            if !made.isEmpty, unsafe mkdir(made, 0o700) != 0, errno != EEXIST { obstacle = errno }
         }
         guard let resolved = unsafe realpath(directory, nil) else {
-            throw SupervisorError.noDirectory(directory, errno: errno)
+            throw SupervisorError.noDirectory(
+                directory, errno: errno == ENOENT ? obstacle : errno)
         }
         defer { unsafe free(resolved) }
         return unsafe String(cString: resolved)

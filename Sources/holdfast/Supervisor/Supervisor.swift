@@ -58,7 +58,10 @@ enum SupervisorError: Error, CustomStringConvertible {
             stop that one or choose another --dir
             """
         case .noDirectory(let directory, let code):
-            unsafe "\(directory) cannot be used: \(String(cString: strerror(code)))"
+            unsafe """
+            \(directory) cannot be used: \(String(cString: strerror(code))); \
+            choose another --dir, or mend this one
+            """
         case .childFailed(let name, let how):
             "\(name) \(how) before it was ready; see its messages above"
         case .notReady(let name): "\(name) is not ready after 30 seconds; see its messages above"
