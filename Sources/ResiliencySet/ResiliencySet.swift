@@ -164,7 +164,10 @@ extension ResiliencySet {
     public mutating func complete(
         _ ticket: OperationTicket, on member: MemberIndex, _ outcome: OperationOutcome
     ) {
-        if tuning.evictAfter != 0, outcome == .done { suspects.remove(member) }
+        if tuning.evictAfter != 0, outcome == .done {
+            suspects.remove(member)
+            liveness.answered[member.number] = now
+        }
         guard outcome != .fenced else { return fence() }
         guard let index = table.find(ticket) else { return }
         if tuning.evictAfter != 0, outcome == .done {

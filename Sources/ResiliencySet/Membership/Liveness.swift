@@ -6,7 +6,8 @@
 //
 // Late: reads are hedged, another member is asked beside it. A false suspicion costs one more read.
 //
-// Silent: every member is probed four times in `evictAfter`, so a hung appliance is noticed without I/O.
+// Silent: every member is probed four times in `evictAfter`, so a hung appliance is noticed without I/O. Slow is
+// not silent: while anything is answered, what stands before the probe on the channel is on its way.
 //
 // Certain: on a transport where an old owner may live on, cut off from its successor but not from a
 // member, a read from that member would return what the successor has overwritten. So a read is answered
@@ -20,6 +21,8 @@ import RemoteMemory
 struct Liveness {
     /// When what each member answered last was asked for.
     var confirmed = [UInt64](repeating: 0, count: MemberIndex.limit)
+    /// When each member answered last, whatever it was asked.
+    var answered = [UInt64](repeating: 0, count: MemberIndex.limit)
     /// Members with a probe on its way.
     var probed = MemberSet()
     var nextProbe: UInt64 = 0
@@ -60,6 +63,7 @@ extension ResiliencySet {
             liveness.nextProbe = now + tuning.evictAfter / 4
             probeMembers()
         }
+        let patience = tuning.evictAfter / 4 * 3
         var silent = MemberSet()
         var cursor = table.oldest
         while let index = cursor {
@@ -67,8 +71,9 @@ extension ResiliencySet {
             guard table[index].stage == .running else { continue }
             let age = now &- table[index].asked
             // (On an ordered channel, whoever owes an answer to anything owes one to a probe.)
-            if table[index].kind == .probe, age >= tuning.evictAfter / 4 * 3 {
-                silent = silent.union(table[index].pending)
+            if table[index].kind == .probe, age >= patience {
+                for member in table[index].pending
+                where now &- liveness.answered[member.number] >= patience { silent.insert(member) }
             } else if table[index].kind == .read, isHedging, age >= liveness.usualLatency {
                 hedge(index)
             }

@@ -177,6 +177,28 @@ import Testing
         #expect(set.outcome(write) == .done)
     }
 
+    @Test func `who answers slowly what was asked before the probe is not silent`() throws {
+        let set = watched()
+        let writes = (0..<6).map { set.submit(.write, $0 * 4..<$0 * 4 + 4) }
+        set.tick(260 * Self.millisecond)
+        // (The probe stands behind all of them, longer than a silent member is borne.)
+        for round in 1...6 as ClosedRange<UInt64> {
+            while let position = set.nextPositions.first(where: {
+                set.inFlight[$0].member.number != 2
+            }) {
+                set.step(position)
+            }
+            set.step(try position(of: 2, in: set))
+            set.tick((260 + round * 400) * Self.millisecond)
+            #expect(set.disconnected.isEmpty, "after \(round) answers")
+        }
+        set.run()
+        #expect(writes.allSatisfy { set.outcome($0) == .done })
+        #expect(set.disconnected.isEmpty && set.active.count == 3)
+        set.checkAtRest()
+        #expect(set.violations == [])
+    }
+
     @Test func `the last member is cut off, but waited for`() {
         let (set, write) = silent(copies: 1)
         set.tick(1010 * Self.millisecond)
