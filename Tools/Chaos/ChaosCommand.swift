@@ -29,6 +29,11 @@ struct ChaosCommand: ParsableCommand {
     var layout = "mirror:3"
     @Option(help: "How appliances are reached: shared-memory or tcp.")
     var transport: Cluster.Transport = .sharedMemory
+    @Option(
+        help: ArgumentHelp(
+            "How long an appliance may be silent; on a machine that is busy with other things, longer.",
+            valueName: "time"))
+    var evictAfter = "300ms"
     @Flag(
         help: "By tcp: stay on loopback, also where hosts with a network between them can be made.")
     var noNetwork = false
@@ -74,7 +79,7 @@ struct ChaosCommand: ParsableCommand {
         let plan = ChaosPlan(
             seed: seed, seconds: minutes * 60, transport: transport, layout: layout,
             spare: Self.spareMembers(of: layout) ?? 0, appliances: appliances,
-            isCorrupting: corrupt,
+            evictAfter: evictAfter, isCorrupting: corrupt,
             hasNetwork: transport == .tcp && !noNetwork && Requirement.networkLab.isMet)
         let run = try ChaosRun(plan, journal: journal)
         defer { run.stop() }

@@ -19,6 +19,8 @@ struct ChaosPlan: Sendable {
     /// How many members a set of that layout can lose.
     var spare: Int
     var appliances: Int
+    /// As `holdfast serve --evict-after` takes it.
+    var evictAfter: String
     /// A wrong block is written, to see that it is found.
     var isCorrupting: Bool
     var hasNetwork: Bool
@@ -59,7 +61,7 @@ final class ChaosRun: Sendable {
         var cluster = Cluster.Plan()
         cluster.transport = plan.transport
         cluster.appliances = plan.appliances
-        cluster.evictAfter = "300ms"
+        cluster.evictAfter = plan.evictAfter
         cluster.keepsMemory = plan.transport == .tcp
         cluster.hasNetwork = plan.hasNetwork
         cluster.spareHosts = FaultInjector.extraAppliances
