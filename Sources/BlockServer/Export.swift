@@ -21,14 +21,16 @@ public struct Export: Hashable, Sendable {
     ///
     /// CAN_MULTI_CONN is meant: all connections of an export are served by one engine, so a flush or
     /// FUA write on one covers what was completed on any.
-    public var flags: TransmissionFlags {
+    public func flags(_ form: MessageForm) -> TransmissionFlags {
         var flags: TransmissionFlags = [
             .hasFlags, .sendFlush, .sendFUA, .sendTrim, .sendWriteZeroes, .sendCache, .canMultiConn,
+            .sendFastZero,
         ]
         if isReadOnly {
             flags.insert(.readOnly)
-            flags.subtract([.sendTrim, .sendWriteZeroes])
+            flags.subtract([.sendTrim, .sendWriteZeroes, .sendFastZero])
         }
+        if form != .simple { flags.insert(.sendDF) }
         return flags
     }
 }

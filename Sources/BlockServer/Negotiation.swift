@@ -2,7 +2,7 @@
 //
 //     greeting ──client flags──▶ options ──GO, EXPORT_NAME──▶ transmission
 //                                  │  ▲
-//                                  └──┘ LIST, INFO, anything else
+//                                  └──┘ LIST, INFO, STRUCTURED_REPLY, SET_META_CONTEXT, anything else
 //                                  └──▶ closed: ABORT, or input that makes no sense
 //
 // Everything that a client sends here is bounded: an option's size, the number of options, and (by the
@@ -15,7 +15,7 @@ public enum NegotiationOutcome: Hashable, Sendable {
     /// More input is needed.
     case goesOn
     /// The client chose an export; whatever follows is requests.
-    case transmission(Export)
+    case transmission(Export, TransmissionTerms)
     /// Send what there is, then close; the reason is for the log.
     case close(CloseReason)
 }
@@ -30,7 +30,7 @@ public enum CloseReason: Hashable, Sendable, CustomStringConvertible {
     case unknownExport(String)
     case badExportName
     case badRequestMagic(UInt32)
-    case payloadTooLarge(UInt32)
+    case payloadTooLarge(UInt64)
     case disconnected
 
     public var description: String {
@@ -65,6 +65,9 @@ public struct Negotiation: ~Copyable {
     private var input: [UInt8] = []
     private var sendsZeroes = true
     private var options = 0
+    private var form = MessageForm.simple
+    /// What was selected last, for the export of this name.
+    private var contexts: (export: String, selected: [MetaContext]) = ("", [])
     /// What is to be sent; the caller takes it.
     public var output: [UInt8] = []
 
@@ -132,6 +135,12 @@ public struct Negotiation: ~Copyable {
             return .close(.aborted)
         case OptionType.list: return list(data, catalog)
         case OptionType.info, OptionType.go: return information(header.option, data, catalog)
+        case OptionType.structuredReply, OptionType.extendedHeaders:
+            output.append(reply: adopt(header.option, data), to: header.option)
+            return .goesOn
+        case OptionType.listMetaContext, OptionType.setMetaContext:
+            metaContexts(header.option, data, catalog)
+            return .goesOn
         default:
             output.append(reply: .errorUnsupported, to: header.option)
             return .goesOn
@@ -146,9 +155,58 @@ public struct Negotiation: ~Copyable {
         guard let name = reader.string(data.count) else { return .close(.badExportName) }
         guard let export = catalog.find(name) else { return .close(.unknownExport(name)) }
         output.append(wire: export.size)
-        output.append(wire: export.flags.rawValue)
+        output.append(wire: export.flags(form).rawValue)
         if sendsZeroes { output.append(contentsOf: repeatElement(0, count: 124)) }
-        return .transmission(export)
+        return .transmission(export, terms(of: export))
+    }
+
+    private func terms(of export: Export) -> TransmissionTerms {
+        TransmissionTerms(
+            form: form, contexts: contexts.export == export.name ? contexts.selected : [])
+    }
+
+    /// NBD_OPT_STRUCTURED_REPLY and NBD_OPT_EXTENDED_HEADERS: each once, and no way back.
+    private mutating func adopt(_ option: UInt32, _ data: [UInt8]) -> OptionReplyType {
+        let wanted: MessageForm = option == OptionType.extendedHeaders ? .extended : .structured
+        guard data.isEmpty, form != wanted else { return .errorInvalid }
+        guard form != .extended else { return .errorExtendedHeadersRequired }
+        form = wanted
+        return .ack
+    }
+
+    /// NBD_OPT_LIST_META_CONTEXT and NBD_OPT_SET_META_CONTEXT.
+    private mutating func metaContexts(
+        _ option: UInt32, _ data: [UInt8], _ catalog: ExportCatalog
+    ) {
+        let selects = option == OptionType.setMetaContext
+        // ("Issuing this command replaces all previously-set metadata contexts", also when it fails.)
+        if selects { contexts = ("", []) }
+        guard form != .simple, let request = MetaContextRequest(data.span),
+            request.queries.allSatisfy({ $0.contains(":") })
+        else { return output.append(reply: .errorInvalid, to: option) }
+        guard let export = catalog.find(request.name) else {
+            return output.append(reply: .errorUnknown, to: option)
+        }
+        let found = selects ? selected(by: request.queries) : listed(by: request.queries)
+        if selects { contexts = (export.name, found) }
+        for context in found {
+            var entry: [UInt8] = []
+            // (In a list the ID means nothing, and is 0.)
+            entry.append(wire: selects ? context.rawValue : 0)
+            entry.append(contentsOf: context.name.utf8)
+            output.append(reply: .metaContext, to: option, data: entry)
+        }
+        output.append(reply: .ack, to: option)
+    }
+
+    private func selected(by queries: [String]) -> [MetaContext] {
+        MetaContext.allCases.filter(queries.compactMap(MetaContext.selected).contains)
+    }
+
+    /// All of them, when nothing is asked for.
+    private func listed(by queries: [String]) -> [MetaContext] {
+        guard !queries.isEmpty else { return MetaContext.allCases }
+        return MetaContext.allCases.filter(queries.flatMap(MetaContext.listed).contains)
     }
 
     /// NBD_OPT_LIST.
@@ -183,9 +241,10 @@ public struct Negotiation: ~Copyable {
                 data: Array("there is no export '\(request.name.prefix(256))'".utf8))
             return .goesOn
         }
+        let flags = export.flags(form)
         append(.export, to: option) {
             $0.append(wire: export.size)
-            $0.append(wire: export.flags.rawValue)
+            $0.append(wire: flags.rawValue)
         }
         for type in Set(request.requests).sorted().compactMap(InformationType.init) {
             switch type {
@@ -201,7 +260,7 @@ public struct Negotiation: ~Copyable {
             $0.append(wire: RequestRules.largestPayload)
         }
         output.append(reply: .ack, to: option)
-        return option == OptionType.go ? .transmission(export) : .goesOn
+        return option == OptionType.go ? .transmission(export, terms(of: export)) : .goesOn
     }
 
     private mutating func append(

@@ -11,6 +11,7 @@ public enum RequestVerdict: Hashable, Sendable {
     case write
     /// Zeroes; `keepAllocated` when the client wants no holes.
     case zero(keepAllocated: Bool)
+    case blockStatus
     /// Nothing is left to do: answer at once.
     case acknowledge
     case refuse(ErrorNumber)
@@ -27,9 +28,12 @@ public enum RequestRules {
 
     /// Whether the frame makes sense; nothing after a broken one can be understood.
     @inlinable
-    public static func frameFault(_ header: RequestHeader) -> CloseReason? {
-        guard header.magic == Wire.requestMagic else { return .badRequestMagic(header.magic) }
-        guard header.payloadSize <= Int(largestPayload) else {
+    public static func frameFault(
+        _ header: RequestHeader, _ form: MessageForm
+    ) -> CloseReason? {
+        let magic = form == .extended ? Wire.extendedRequestMagic : Wire.requestMagic
+        guard header.magic == magic else { return .badRequestMagic(header.magic) }
+        guard header.payloadSize(form) <= UInt64(largestPayload) else {
             return .payloadTooLarge(header.length)
         }
         return nil
@@ -37,23 +41,38 @@ public enum RequestRules {
 
     /// What to do with a request whose frame is whole.
     public static func verdict(
-        _ header: RequestHeader, size: UInt64, isReadOnly: Bool
+        _ header: RequestHeader, size: UInt64, isReadOnly: Bool, _ form: MessageForm = .simple,
+        hasContexts: Bool = false
     ) -> RequestVerdict {
         switch header.type {
         case CommandType.read:
-            guard header.flags.isSubset(of: .fua), header.length <= largestPayload else {
-                return .refuse(.invalid)
-            }
-            guard fits(header, size) else { return .refuse(.invalid) }
+            let known: CommandFlags = form == .simple ? .fua : [.fua, .df]
+            guard header.flags.isSubset(of: known), header.length <= UInt64(largestPayload),
+                fits(header, size)
+            else { return .refuse(.invalid) }
             return header.length == 0 ? .acknowledge : .read
         case CommandType.write:
-            guard header.flags.isSubset(of: .fua) else { return .refuse(.invalid) }
+            let known: CommandFlags = form == .extended ? [.fua, .payloadLength] : .fua
+            guard header.flags.isSubset(of: known) else { return .refuse(.invalid) }
             return change(.write, header, size, isReadOnly, pastTheEnd: .noSpace)
         case CommandType.writeZeroes:
-            guard header.flags.isSubset(of: [.fua, .noHole]) else { return .refuse(.invalid) }
-            return change(
-                .zero(keepAllocated: header.flags.contains(.noHole)), header, size, isReadOnly,
+            guard header.flags.isSubset(of: [.fua, .noHole, .fastZero]) else {
+                return .refuse(.invalid)
+            }
+            let keepsAllocated = header.flags.contains(.noHole)
+            let verdict = change(
+                .zero(keepAllocated: keepsAllocated), header, size, isReadOnly,
                 pastTheEnd: .noSpace)
+            // (Memory that is to stay allocated is overwritten, which takes as long as a write.)
+            guard keepsAllocated, header.flags.contains(.fastZero),
+                verdict == .zero(keepAllocated: true)
+            else { return verdict }
+            return .refuse(.notSupported)
+        case CommandType.blockStatus:
+            guard hasContexts, header.flags.isSubset(of: [.fua, .reqOne]), header.length > 0,
+                fits(header, size)
+            else { return .refuse(.invalid) }
+            return .blockStatus
         case CommandType.trim:
             guard header.flags.isSubset(of: .fua) else { return .refuse(.invalid) }
             return change(
@@ -83,6 +102,6 @@ public enum RequestRules {
     }
 
     private static func fits(_ header: RequestHeader, _ size: UInt64) -> Bool {
-        header.offset <= size && UInt64(header.length) <= size - header.offset
+        header.offset <= size && header.length <= size - header.offset
     }
 }

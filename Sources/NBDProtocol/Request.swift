@@ -1,6 +1,7 @@
 // A request as it stands on the wire ("Request message"):
 //
-//     magic 4 │ flags 2 │ type 2 │ cookie 8 │ offset 8 │ length 4 │ payload (WRITE only)
+//     compact     magic 4 │ flags 2 │ type 2 │ cookie 8 │ offset 8 │ length 4 │ payload (WRITE)
+//     extended    magic 4 │ flags 2 │ type 2 │ cookie 8 │ offset 8 │ length 8 │ payload (flag PAYLOAD_LEN, WRITE)
 
 /// The fixed part of a request.
 public struct RequestHeader: Sendable {
@@ -12,13 +13,13 @@ public struct RequestHeader: Sendable {
     /// In bytes from the start of the export.
     public var offset: UInt64
     /// In bytes.
-    public var length: UInt32
+    public var length: UInt64
 
-    /// Reads the first `Wire.requestHeaderSize` bytes, which must be there.
+    /// Reads the first `form.requestHeaderSize` bytes, which must be there.
     @inlinable
-    public init(_ bytes: RawSpan) {
+    public init(_ bytes: RawSpan, _ form: MessageForm = .simple) {
         precondition(
-            bytes.byteCount >= Wire.requestHeaderSize, "the caller waits for a whole header")
+            bytes.byteCount >= form.requestHeaderSize, "the caller waits for a whole header")
         magic = UInt32(
             bigEndian: unsafe bytes.unsafeLoadUnaligned(fromByteOffset: 0, as: UInt32.self))
         flags = CommandFlags(
@@ -29,28 +30,22 @@ public struct RequestHeader: Sendable {
         cookie = unsafe bytes.unsafeLoadUnaligned(fromByteOffset: 8, as: UInt64.self)
         offset = UInt64(
             bigEndian: unsafe bytes.unsafeLoadUnaligned(fromByteOffset: 16, as: UInt64.self))
-        length = UInt32(
-            bigEndian: unsafe bytes.unsafeLoadUnaligned(fromByteOffset: 24, as: UInt32.self))
+        length =
+            form == .extended
+            ? UInt64(
+                bigEndian: unsafe bytes.unsafeLoadUnaligned(fromByteOffset: 24, as: UInt64.self))
+            : UInt64(
+                UInt32(
+                    bigEndian: unsafe bytes.unsafeLoadUnaligned(
+                        fromByteOffset: 24, as: UInt32.self)))
     }
 
     /// How many bytes of payload follow the header.
+    ///
+    /// (A WRITE without PAYLOAD_LEN among extended headers is a client's mistake, but what it means is clear.)
     @inlinable
-    public var payloadSize: Int { type == CommandType.write ? Int(length) : 0 }
-}
-
-/// A simple reply, laid out in memory as on the wire ("Simple reply message").
-///
-///     magic 4 │ error 4 │ cookie 8 │ data (READ without error)
-@frozen
-public struct SimpleReply: Sendable {
-    let magic: UInt32
-    let error: UInt32
-    let cookie: UInt64
-
-    /// A reply to the request with this cookie.
-    public init(_ error: ErrorNumber, cookie: UInt64) {
-        magic = Wire.simpleReplyMagic.bigEndian
-        self.error = error.rawValue.bigEndian
-        self.cookie = cookie
+    public func payloadSize(_ form: MessageForm) -> UInt64 {
+        type == CommandType.write || (form == .extended && flags.contains(.payloadLength))
+            ? length : 0
     }
 }

@@ -75,6 +75,23 @@ public struct AllocationMap: ~Copyable {
         return (ByteCount(end - range.start.bytes), isAllocated)
     }
 
+    /// The same without a region to ask: what is not known counts as allocated.
+    public func firstRun(of range: ByteRange) -> (count: ByteCount, isAllocated: Bool) {
+        let first = range.start.bytes / Self.block
+        let last = (range.end.bytes - 1) / Self.block
+        let isAllocated = mayContain(first)
+        var block = first
+        while block < last, mayContain(block + 1) == isAllocated { block += 1 }
+        let end = min((block + 1) * Self.block, range.end.bytes)
+        return (ByteCount(end - range.start.bytes), isAllocated)
+    }
+
+    private func mayContain(_ block: UInt64) -> Bool {
+        let word = Int(block >> 6)
+        let isKnown = known[word >> 6] & (1 << UInt64(word & 63)) != 0
+        return !isKnown || allocated[word] & (1 << (block & 63)) != 0
+    }
+
     @inline(__always)
     private mutating func contains(_ block: UInt64, _ region: RegionView) -> Bool {
         let word = Int(block >> 6)

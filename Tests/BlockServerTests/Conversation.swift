@@ -16,10 +16,12 @@ enum Exports {
         name: "vol0@monday", description: "a snapshot", size: 1 << 20, isReadOnly: true)
     static let catalog = ExportCatalog([snapshot, volume])
 
-    /// HAS_FLAGS, FLUSH, FUA, TRIM, WRITE_ZEROES, MULTI_CONN and CACHE.
-    static let volumeFlags: UInt16 = 0x56d
-    /// The same without TRIM and WRITE_ZEROES, with READ_ONLY.
+    /// HAS_FLAGS, FLUSH, FUA, TRIM, WRITE_ZEROES, MULTI_CONN, CACHE and FAST_ZERO.
+    static let volumeFlags: UInt16 = 0xd6d
+    /// The same without TRIM, WRITE_ZEROES and FAST_ZERO, with READ_ONLY.
     static let snapshotFlags: UInt16 = 0x50f
+    /// DF, which structured replies bring along.
+    static let df: UInt16 = 0x80
 }
 
 /// What clients send.

@@ -14,9 +14,12 @@ import Testing
     }
 
     @Test func `what an export can do is told`() {
-        #expect(Exports.volume.flags.rawValue == Exports.volumeFlags)
-        #expect(Exports.snapshot.flags.rawValue == Exports.snapshotFlags)
-        #expect(Exports.snapshot.flags.isDisjoint(with: [.sendTrim, .sendWriteZeroes]))
+        #expect(Exports.volume.flags(.simple).rawValue == Exports.volumeFlags)
+        #expect(Exports.snapshot.flags(.simple).rawValue == Exports.snapshotFlags)
+        for form in [MessageForm.structured, .extended] {
+            #expect(Exports.volume.flags(form).rawValue == Exports.volumeFlags | Exports.df)
+            #expect(Exports.snapshot.flags(form).rawValue == Exports.snapshotFlags | Exports.df)
+        }
     }
 
     @Test func `the only writable export is the default`() {

@@ -43,7 +43,7 @@ import Testing
         let before = (1..<Negotiation.mostOptions).flatMap { _ in Client.option(99) }
         let go = Client.option(7, Client.information("vol0"))
         let transcript = Transcript([Client.flags(3) + before + go])
-        #expect(transcript.outcome == .transmission(Exports.volume))
+        #expect(transcript.outcome == .transmission(Exports.volume, TransmissionTerms()))
     }
 
     @Test(arguments: [6, 7] as [UInt32], [100, 4075, 4076, 4096])
@@ -68,7 +68,7 @@ import Testing
         #expect(negotiation.receive(first.span, catalog: empty) == .goesOn)
         #expect(
             negotiation.receive(go.span, catalog: Exports.catalog)
-                == .transmission(Exports.volume))
+                == .transmission(Exports.volume, TransmissionTerms()))
     }
 
     @Test func `a list of nothing is an acknowledgement`() {

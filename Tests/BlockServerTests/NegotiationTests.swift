@@ -34,23 +34,23 @@ struct Conversation: Sendable, CustomTestStringConvertible {
         Conversation(
             "EXPORT_NAME without zeroes", Client.option(1, Array("vol0".utf8)),
             Server.bare(1 << 30, Exports.volumeFlags, zeroes: false),
-            .transmission(Exports.volume)),
+            .transmission(Exports.volume, TransmissionTerms())),
         Conversation(
             "EXPORT_NAME with zeroes", flags: 1, Client.option(1, Array("vol0".utf8)),
             Server.bare(1 << 30, Exports.volumeFlags, zeroes: true),
-            .transmission(Exports.volume)),
+            .transmission(Exports.volume, TransmissionTerms())),
         Conversation(
             "EXPORT_NAME of an old client", flags: 0, Client.option(1, Array("vol0".utf8)),
             Server.bare(1 << 30, Exports.volumeFlags, zeroes: true),
-            .transmission(Exports.volume)),
+            .transmission(Exports.volume, TransmissionTerms())),
         Conversation(
             "EXPORT_NAME of a snapshot", Client.option(1, Array("vol0@monday".utf8)),
             Server.bare(1 << 20, Exports.snapshotFlags, zeroes: false),
-            .transmission(Exports.snapshot)),
+            .transmission(Exports.snapshot, TransmissionTerms())),
         Conversation(
             "EXPORT_NAME of the default", Client.option(1),
             Server.bare(1 << 30, Exports.volumeFlags, zeroes: false),
-            .transmission(Exports.volume)),
+            .transmission(Exports.volume, TransmissionTerms())),
         Conversation(
             "EXPORT_NAME of nothing known", Client.option(1, Array("vol1".utf8)), [],
             .close(.unknownExport("vol1"))),
@@ -93,7 +93,7 @@ struct Conversation: Sendable, CustomTestStringConvertible {
             Conversation(
                 "\(word) \(what)", Client.option(option, Client.information(name, requests)),
                 answer,
-                option == 7 ? .transmission(export) : .goesOn)
+                option == 7 ? .transmission(export, TransmissionTerms()) : .goesOn)
         }
         let name: (UInt16, String) = (1, "vol0")
         let description: (UInt16, String) = (2, "mirror:2")
@@ -157,7 +157,7 @@ struct Conversation: Sendable, CustomTestStringConvertible {
     }
 
     static let unsupported: [Conversation] = [
-        0, 4, 5, 8, 9, 10, 11, 12, 0x100, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff,
+        0, 4, 5, 12, 0x100, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff,
     ].flatMap { (option: UInt32) in
         [0, 1, 16, 500].map { size in
             // What follows shows that the payload was consumed, even one that looks like an option.
@@ -195,16 +195,16 @@ struct Conversation: Sendable, CustomTestStringConvertible {
         Conversation("a header whose data is to come", Array(Client.option(3, [1]).dropLast())),
         Conversation(
             "all of a careful client",
-            Client.option(8) + Client.option(3) + Client.option(6, Client.information("vol0", [3]))
+            Client.option(5) + Client.option(3) + Client.option(6, Client.information("vol0", [3]))
                 + Client.option(6, Client.information("none"))
                 + Client.option(7, Client.information("vol0@monday")),
-            Server.unsupported(8) + Server.list + Server.volume(6) + Server.unknown(6, "none")
-                + Server.snapshot(7), .transmission(Exports.snapshot)),
+            Server.unsupported(5) + Server.list + Server.volume(6) + Server.unknown(6, "none")
+                + Server.snapshot(7), .transmission(Exports.snapshot, TransmissionTerms())),
         Conversation(
             "EXPORT_NAME after a refused GO",
             Client.option(7, Client.information("none")) + Client.option(1, Array("vol0".utf8)),
             Server.unknown(7, "none") + Server.bare(1 << 30, Exports.volumeFlags, zeroes: false),
-            .transmission(Exports.volume)),
+            .transmission(Exports.volume, TransmissionTerms())),
     ]
 
     static let all =

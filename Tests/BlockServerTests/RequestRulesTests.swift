@@ -57,7 +57,7 @@ struct Rule: Sendable, CustomTestStringConvertible {
         (0, "READ", .read, 1, .invalid), (1, "WRITE", .write, 1, .noSpace),
         (4, "TRIM", .zero(keepAllocated: false), 1, .invalid),
         (5, "CACHE", .acknowledge, 1, .invalid),
-        (6, "WRITE_ZEROES", .zero(keepAllocated: false), 3, .noSpace),
+        (6, "WRITE_ZEROES", .zero(keepAllocated: false), 0x13, .noSpace),
     ]
 
     static let ranges: [Rule] = ranged.flatMap { (type, word, verdict, _, pastTheEnd) -> [Rule] in
@@ -98,7 +98,7 @@ struct Rule: Sendable, CustomTestStringConvertible {
         }
         return single + [
             Rule("\(word), all flags", type, flags: .max, is: invalid),
-            Rule("\(word), FUA and an unknown flag", type, flags: 0x11, is: invalid),
+            Rule("\(word), FUA and an unknown flag", type, flags: 0x41, is: invalid),
             Rule("\(word) of nothing, unknown flag", type, 0, flags: 0x8000, is: invalid),
             Rule("\(word) past the end, unknown flag", type, at: size, flags: 0x8000, is: invalid),
         ]
@@ -127,7 +127,12 @@ struct Rule: Sendable, CustomTestStringConvertible {
         Rule("WRITE_ZEROES of 4 GiB", 6, .max, of: 1 << 40, is: .zero(keepAllocated: false)),
         Rule("CACHE of 4 GiB", 5, .max, of: 1 << 40, is: .acknowledge),
         Rule("WRITE_ZEROES, FUA and NO_HOLE", 6, flags: 3, is: .zero(keepAllocated: true)),
-        Rule("WRITE_ZEROES, FAST_ZERO", 6, flags: 0x10, is: invalid),
+        Rule("WRITE_ZEROES, FAST_ZERO", 6, flags: 0x10, is: .zero(keepAllocated: false)),
+        Rule("WRITE_ZEROES, FAST_ZERO and NO_HOLE", 6, flags: 0x12, is: .refuse(.notSupported)),
+        Rule("WRITE_ZEROES of nothing, FAST_ZERO and NO_HOLE", 6, 0, flags: 0x12, is: .acknowledge),
+        Rule(
+            "WRITE_ZEROES past the end, FAST_ZERO and NO_HOLE", 6, at: size, flags: 0x12,
+            is: .refuse(.noSpace)),
         Rule("WRITE_ZEROES of nothing, NO_HOLE", 6, 0, flags: 2, is: .acknowledge),
         Rule("FLUSH", 3, 0, is: .acknowledge),
         Rule("FLUSH, FUA", 3, 0, flags: 1, is: .acknowledge),
@@ -155,7 +160,7 @@ struct Rule: Sendable, CustomTestStringConvertible {
             rule.header, size: rule.size, isReadOnly: rule.isReadOnly)
         #expect(verdict == rule.verdict)
         // None of these is a reason to disconnect.
-        #expect(RequestRules.frameFault(rule.header) == nil)
+        #expect(RequestRules.frameFault(rule.header, .simple) == nil)
     }
 
     @Test(arguments: [
@@ -164,21 +169,23 @@ struct Rule: Sendable, CustomTestStringConvertible {
     func `nothing can follow a wrong magic`(magic: UInt32) {
         for type in 0..<8 as Range<UInt16> {
             let header = Rule.header(magic: magic, type: type, length: 0)
-            #expect(RequestRules.frameFault(header) == .badRequestMagic(magic))
+            #expect(RequestRules.frameFault(header, .simple) == .badRequestMagic(magic))
         }
     }
 
     @Test func `a payload has at most 32 MiB`() {
         let limit = RequestRules.largestPayload
         #expect(limit == 32 << 20)
-        #expect(RequestRules.frameFault(Rule.header(type: 1, length: 0)) == nil)
-        #expect(RequestRules.frameFault(Rule.header(type: 1, length: limit)) == nil)
+        #expect(RequestRules.frameFault(Rule.header(type: 1, length: 0), .simple) == nil)
+        #expect(RequestRules.frameFault(Rule.header(type: 1, length: limit), .simple) == nil)
         for length in [limit + 1, 1 << 31, .max] {
             let write = Rule.header(type: 1, length: length)
-            #expect(RequestRules.frameFault(write) == .payloadTooLarge(length))
+            #expect(RequestRules.frameFault(write, .simple) == .payloadTooLarge(UInt64(length)))
             // The length of anything else is no payload.
             for type in [0, 2, 3, 4, 5, 6, 7, 0x101] as [UInt16] {
-                #expect(RequestRules.frameFault(Rule.header(type: type, length: length)) == nil)
+                #expect(
+                    RequestRules.frameFault(Rule.header(type: type, length: length), .simple) == nil
+                )
             }
         }
     }

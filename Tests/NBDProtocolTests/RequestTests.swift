@@ -55,28 +55,46 @@ import Testing
         var bytes = Self.golden
         bytes[7] = type
         let header = RequestHeader(bytes.span.bytes)
-        #expect(header.payloadSize == (type == 1 ? 0x2122_2324 : 0))
+        #expect(header.payloadSize(.simple) == (type == 1 ? 0x2122_2324 : 0))
         bytes[6] = 1
-        #expect(RequestHeader(bytes.span.bytes).payloadSize == 0)
+        #expect(RequestHeader(bytes.span.bytes).payloadSize(.simple) == 0)
     }
 }
 
-@Suite struct SimpleReplyTests {
-    static func bytes(_ reply: SimpleReply) -> [UInt8] {
-        withUnsafeBytes(of: reply) { Array($0) }
+@Suite struct ExtendedRequestHeaderTests {
+    /// TRIM with FUA and PAYLOAD_LEN, cookie 01…08, offset 0x11…18, length 0x21…28.
+    static let golden: [UInt8] = [
+        0x21, 0xe4, 0x1c, 0x71, 0x00, 0x21, 0x00, 0x04,
+        0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08,
+        0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18,
+        0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28,
+    ]
+
+    @Test func `every field is where the specification has it`() {
+        let header = RequestHeader(Self.golden.span.bytes, .extended)
+        #expect(header.magic == Wire.extendedRequestMagic)
+        #expect(header.flags == [.fua, .payloadLength])
+        #expect(header.type == CommandType.trim)
+        #expect(header.offset == 0x1112_1314_1516_1718)
+        #expect(header.length == 0x2122_2324_2526_2728)
     }
 
-    @Test(
-        arguments: [
-            (.none, 0), (.notPermitted, 1), (.inputOutput, 5), (.outOfMemory, 12), (.invalid, 22),
-            (.noSpace, 28), (.overflow, 75), (.notSupported, 95), (.shutdown, 108),
-        ] as [(ErrorNumber, UInt8)])
-    func `it stands in memory as on the wire`(error: ErrorNumber, number: UInt8) {
-        let header = RequestHeader(RequestHeaderTests.golden.span.bytes)
-        let reply = SimpleReply(error, cookie: header.cookie)
+    @Test(arguments: 0...9 as ClosedRange<UInt8>)
+    func `the flag says whether there is a payload, and a write always has one`(type: UInt8) {
+        var bytes = Self.golden
+        bytes[7] = type
         #expect(
-            Self.bytes(reply)
-                == [0x67, 0x44, 0x66, 0x98, 0, 0, 0, number, 1, 2, 3, 4, 5, 6, 7, 8])
-        #expect(MemoryLayout<SimpleReply>.size == Wire.simpleReplySize)
+            RequestHeader(bytes.span.bytes, .extended).payloadSize(.extended)
+                == 0x2122_2324_2526_2728)
+        bytes[5] = 0x01
+        #expect(
+            RequestHeader(bytes.span.bytes, .extended).payloadSize(.extended)
+                == (type == 1 ? 0x2122_2324_2526_2728 : 0))
+    }
+
+    @Test func `less than a header is fatal`() async {
+        await #expect(processExitsWith: .failure) {
+            print(RequestHeader(Array(repeating: UInt8(0), count: 31).span.bytes, .extended))
+        }
     }
 }

@@ -8,7 +8,10 @@ package enum Wire {
     package static let optionMagic: UInt64 = 0x4948_4156_454f_5054
     package static let optionReplyMagic: UInt64 = 0x3_e889_0455_65a9
     package static let requestMagic: UInt32 = 0x2560_9513
+    package static let extendedRequestMagic: UInt32 = 0x21e4_1c71
     package static let simpleReplyMagic: UInt32 = 0x6744_6698
+    package static let structuredReplyMagic: UInt32 = 0x668e_33ef
+    package static let extendedReplyMagic: UInt32 = 0x6e8a_278c
 
     package enum Option {
         package static let exportName: UInt32 = 1
@@ -18,6 +21,8 @@ package enum Wire {
         package static let info: UInt32 = 6
         package static let go: UInt32 = 7
         package static let structuredReply: UInt32 = 8
+        package static let setMetaContext: UInt32 = 10
+        package static let extendedHeaders: UInt32 = 11
     }
 
     package enum Reply {
@@ -183,9 +188,12 @@ package final class RawNBD {
             + information.flatMap { bigEndian($0) }
     }
 
-    /// Greets and enters transmission on `export`.
-    package func enter(_ export: String) throws(HarnessError) {
+    /// Greets and enters transmission on `export`, after the options that `negotiates` has asked for.
+    package func enter(
+        _ export: String, _ negotiates: (RawNBD) throws(HarnessError) -> Void = { _ in }
+    ) throws(HarnessError) {
         try greet()
+        try negotiates(self)
         let reply = try ask(Wire.Option.go, Self.exportRequest(Array(export.utf8)))
         guard reply.type == Wire.Reply.ack else {
             throw HarnessError("GO \(export) was answered with \(reply)")

@@ -44,27 +44,35 @@ enum ConnectionTarget {
     private let volume: Unmanaged<Volume>?
     private let size: UInt64
     private let isReadOnly: Bool
-    private var input = RequestBuffer()
-    private var replies = ReplyQueue()
-    private var unanswered = 0
+    let form: MessageForm
+    let contexts: [MetaContext]
+    var input = RequestBuffer()
+    var replies = ReplyQueue()
+    var unanswered = 0
     /// What the volume has not carried out yet; nothing between turns.
     private var submitted = (requests: 0, bytes: 0)
     /// Why no more requests are taken: the client left, or sent what makes no sense.
-    private var leaving: CloseReason?
+    var leaving: CloseReason?
     /// Nothing that is still to be answered will be.
-    private var isAbandoned = false
+    var isAbandoned = false
     /// The socket did not take all of the last send.
     private(set) var isBlocked = false
     /// Requests are waiting in the buffer for room elsewhere.
     private(set) var isStalled = false
     /// Payloads of unanswered requests take up all there is to receive into.
-    private var isFull = false
+    var isFull = false
     private var isInTurn = false
     private var isClaimed = false
+    /// The read whose data is queued next.
+    var answered = ReadAnswer()
 
-    init(descriptor: Int32, target: ConnectionTarget, received: [UInt8]) {
+    init(
+        descriptor: Int32, target: ConnectionTarget, terms: TransmissionTerms, received: [UInt8]
+    ) {
         self.descriptor = descriptor
         self.target = target
+        form = terms.form
+        contexts = terms.contexts
         switch target {
         case .volume(let volume):
             unsafe self.volume = Unmanaged.passUnretained(volume)
@@ -159,9 +167,11 @@ enum ConnectionTarget {
     }
 
     private var neededForNextRequest: Int {
-        guard input.unreadCount >= Wire.requestHeaderSize else { return Wire.requestHeaderSize }
-        let header = unsafe RequestHeader(RawSpan(_unsafeBytes: input.unread))
-        return Wire.requestHeaderSize + header.payloadSize
+        guard input.unreadCount >= form.requestHeaderSize else { return form.requestHeaderSize }
+        let header = unsafe RequestHeader(RawSpan(_unsafeBytes: input.unread), form)
+        // (A frame that makes no sense asks for no room.)
+        guard RequestRules.frameFault(header, form) == nil else { return form.requestHeaderSize }
+        return form.requestHeaderSize + Int(header.payloadSize(form))
     }
 
     // MARK: Requests
@@ -169,18 +179,19 @@ enum ConnectionTarget {
     private func handleRequests() {
         isStalled = false
         unsafe volume?._withUnsafeGuaranteedRef { $0.beginTurn() }
-        while leaving == nil, input.unreadCount >= Wire.requestHeaderSize {
-            let header = unsafe RequestHeader(RawSpan(_unsafeBytes: input.unread))
-            if let fault = RequestRules.frameFault(header) {
+        while leaving == nil, input.unreadCount >= form.requestHeaderSize {
+            let header = unsafe RequestHeader(RawSpan(_unsafeBytes: input.unread), form)
+            if let fault = RequestRules.frameFault(header, form) {
                 leaving = fault
                 break
             }
-            guard input.unreadCount >= Wire.requestHeaderSize + header.payloadSize else { break }
+            let payloadSize = Int(header.payloadSize(form))
+            guard input.unreadCount >= form.requestHeaderSize + payloadSize else { break }
             guard replies.hasRoom, targetHasRoom else {
                 isStalled = true
                 break
             }
-            handle(header)
+            handle(header, payloadSize)
             if replies.isWorthSending, !isBlocked { sendSome() }
         }
         carryOut()
@@ -211,13 +222,16 @@ enum ConnectionTarget {
     }
 
     @inline(__always)
-    private func handle(_ header: RequestHeader) {
-        let payload = unsafe input.unread.baseAddress.unsafelyUnwrapped + Wire.requestHeaderSize
-        let range = ByteRange(
-            start: ByteOffset(header.offset), count: ByteCount(UInt64(header.length)))
-        input.consume(Wire.requestHeaderSize + header.payloadSize)
-        switch RequestRules.verdict(header, size: size, isReadOnly: isReadOnly) {
-        case .read: unsafe submit(.read, range, nil, header.cookie)
+    private func handle(_ header: RequestHeader, _ payloadSize: Int) {
+        let payload = unsafe input.unread.baseAddress.unsafelyUnwrapped + form.requestHeaderSize
+        let range = ByteRange(start: ByteOffset(header.offset), count: ByteCount(header.length))
+        input.consume(form.requestHeaderSize + payloadSize)
+        switch RequestRules.verdict(
+            header, size: size, isReadOnly: isReadOnly, form, hasContexts: !contexts.isEmpty)
+        {
+        case .read:
+            unsafe submit(
+                .read, range, nil, header.cookie, isWhole: header.flags.contains(.df))
         case .write: unsafe submit(.write, range, payload, header.cookie)
         case .zero(let keepAllocated):
             unsafe submit(keepAllocated ? .zero : .discard, range, nil, header.cookie)
@@ -225,10 +239,12 @@ enum ConnectionTarget {
             if header.type == CommandType.flush, case .volume(let volume) = target {
                 volume.counters.flushes += 1
             }
-            replies.append(.none, cookie: header.cookie)
+            reply(.none, header.cookie, at: range.start)
+        case .blockStatus:
+            appendStatus(of: range, header.cookie, onlyFirst: header.flags.contains(.reqOne))
         case .refuse(let error):
             if case .volume(let volume) = target { volume.counters.errors += 1 }
-            replies.append(error, cookie: header.cookie)
+            reply(error, header.cookie, at: range.start)
         case .disconnect: leaving = .disconnected
         }
     }
@@ -236,21 +252,22 @@ enum ConnectionTarget {
     @inline(__always)
     private func submit(
         _ kind: RequestKind, _ range: ByteRange, _ payload: UnsafeRawPointer?,
-        _ cookie: UInt64
+        _ cookie: UInt64, isWhole: Bool = false
     ) {
         guard let volume = unsafe volume else {
             if case .snapshot(let snapshot) = target {
                 unanswered += 1
-                replies.promise(ReplyQueue.mostPieces(kind, range))
-                snapshot.read(range, cookie: cookie, for: self)
+                replies.promise(ReplyQueue.mostPieces(kind, range, form))
+                snapshot.read(range, cookie: cookie, isWhole: isWhole, for: self)
             }
             return
         }
         unanswered += 1
-        replies.promise(ReplyQueue.mostPieces(kind, range))
+        replies.promise(ReplyQueue.mostPieces(kind, range, form))
         if unsafe payload != nil { input.hold() }
         unsafe volume._withUnsafeGuaranteedRef {
-            unsafe $0.submit(kind, range, payload: payload, cookie: cookie, from: self)
+            unsafe $0.submit(
+                kind, range, payload: payload, cookie: cookie, isWhole: isWhole, from: self)
         }
         submitted.requests += 1
         submitted.bytes += Int(range.count.bytes)
@@ -260,74 +277,4 @@ enum ConnectionTarget {
             carryOut()
         }
     }
-
-    // MARK: Replies
-
-    /// Takes no more requests and sends nothing any more: whoever waits is to ask somebody else.
-    func leaveUnanswered() {
-        leaving = .disconnected
-        isAbandoned = true
-    }
-
-    /// Answers a request that was submitted; the data of a read follows with `appendData`.
-    @inline(__always)
-    func answer(
-        _ error: ErrorNumber, to kind: RequestKind, of range: ByteRange, cookie: UInt64,
-        releasing payload: UnsafeRawPointer? = nil
-    ) {
-        unanswered -= 1
-        replies.redeem(ReplyQueue.mostPieces(kind, range))
-        if let payload = unsafe payload {
-            unsafe input.release(payload)
-            isFull = false
-        }
-        guard !isAbandoned else { return }
-        replies.append(error, cookie: cookie)
-    }
-
-    /// Queues a range of a region: what is allocated from its memory, the rest as zeroes.
-    ///
-    /// (Loading from what is not allocated would allocate it.)
-    @inline(__always)
-    func appendData(_ range: ByteRange, of view: RegionView, _ allocation: inout AllocationMap) {
-        guard !isAbandoned else { return }
-        var rest = range
-        var runs = ReplyQueue.mostRuns
-        while !rest.isEmpty {
-            var (count, isAllocated) = allocation.firstRun(of: rest, in: view)
-            runs -= 1
-            if runs == 0 {
-                count = rest.count
-                isAllocated = true
-            }
-            if isAllocated {
-                unsafe replies.append(
-                    region: UnsafeRawPointer(
-                        view.bytes(ByteRange(start: rest.start, count: count))),
-                    count: Int(count.bytes))
-            } else {
-                replies.append(zeroes: Int(count.bytes))
-            }
-            rest = ByteRange(start: rest.start + count, count: rest.count - count)
-        }
-    }
-
-    /// Queues the data of a read that came from afar; nil for zeroes.
-    @inline(__always)
-    func appendData(_ range: ByteRange, at data: UnsafeRawPointer?, isOwned: Bool) {
-        let count = Int(range.count.bytes)
-        guard !isAbandoned else {
-            if isOwned { unsafe data?.deallocate() }
-            return
-        }
-        guard let data = unsafe data else { return replies.append(zeroes: count) }
-        if isOwned {
-            unsafe replies.append(owned: data, count: count)
-        } else {
-            unsafe replies.append(region: data, count: count)
-        }
-    }
-
-    /// Copies what is on its way out of memory that is about to be unmapped, or used for something else.
-    func detach(from memory: UnsafeRawBufferPointer) { unsafe replies.detach(from: memory) }
 }

@@ -1,7 +1,7 @@
 // The thread that volumes live on: everything between the bytes of a request and the bytes of its reply
 // happens here. The control side reaches it by calling this actor (DataThread+Control).
 
-import BlockServer
+package import BlockServer
 import CLinux
 package import Logging
 package import Reactor
@@ -221,7 +221,10 @@ package actor DataThread: EventHandler {
     // MARK: Connections
 
     /// Takes over a connection whose handshake is done; closes it when its export is gone.
-    package func adopt(_ descriptor: Int32, export: String, received: [UInt8]) {
+    package func adopt(
+        _ descriptor: Int32, export: String, terms: TransmissionTerms = TransmissionTerms(),
+        received: [UInt8]
+    ) {
         let target: ConnectionTarget
         if let volume = volumes.values.first(where: { $0.name == export }) {
             target = .volume(volume)
@@ -231,7 +234,8 @@ package actor DataThread: EventHandler {
             close(descriptor)
             return
         }
-        let connection = Connection(descriptor: descriptor, target: target, received: received)
+        let connection = Connection(
+            descriptor: descriptor, target: target, terms: terms, received: received)
         guard !isDraining else { return }
         connections[descriptor] = connection
         do throws(ReactorError) {

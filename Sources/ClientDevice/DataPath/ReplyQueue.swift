@@ -21,7 +21,7 @@ struct ReplyQueue: ~Copyable {
     /// The most pieces that one reply takes.
     static let largestReply = 66
     /// The most runs of data in a reply: what is left behind them is sent as it is.
-    static let mostRuns = largestReply - 2
+    static let mostRuns = (simple: largestReply - 2, structured: largestReply / 2 - 1)
     /// Enough to be sent before the rest of a batch is handled: the client can go on with it meanwhile.
     private static let worthSending = (pieces: 16, bytes: 64 << 10)
     /// The most data that waits to be sent, in bytes: beyond it the client is not received from.
@@ -32,7 +32,7 @@ struct ReplyQueue: ~Copyable {
 
     private let pieces: UnsafeMutablePointer<iovec>
     private let kinds: UnsafeMutablePointer<Kind>
-    private let headers: UnsafeMutablePointer<SimpleReply>
+    private let headers: UnsafeMutablePointer<ReplyHeader>
     /// Memory to free once a piece of kind `owned` was sent.
     private let origins: UnsafeMutablePointer<UnsafeMutableRawPointer?>
     private let aside: UnsafeMutableRawPointer
@@ -65,13 +65,16 @@ struct ReplyQueue: ~Copyable {
         tail + promised + Self.largestReply <= Self.capacity && bytes < Self.mostBytes
     }
 
-    /// The most pieces that the reply to a request takes: of a read, one for each block.
+    /// The most pieces that the reply to a request takes: of a read, one for each block; twice as many where
+    /// each has a header of its own. (An error has a text behind its header.)
     @inline(__always)
-    static func mostPieces(_ kind: RequestKind, _ range: ByteRange) -> Int {
-        guard kind == .read, !range.isEmpty else { return 1 }
+    static func mostPieces(_ kind: RequestKind, _ range: ByteRange, _ form: MessageForm) -> Int {
+        guard kind == .read, !range.isEmpty else { return form == .simple ? 1 : 2 }
         let block = UInt64(Self.block)
         let blocks = (range.end.bytes - 1) / block - range.start.bytes / block + 1
-        return 1 + Int(min(blocks, UInt64(mostRuns)))
+        return form == .simple
+            ? 1 + Int(min(blocks, UInt64(mostRuns.simple)))
+            : 2 + 2 * Int(min(blocks, UInt64(mostRuns.structured)))
     }
 
     /// Sets room aside for the reply to a request under way.
@@ -94,9 +97,14 @@ struct ReplyQueue: ~Copyable {
     }
 
     @inline(__always)
-    mutating func append(_ error: ErrorNumber, cookie: UInt64) {
-        unsafe headers[tail] = SimpleReply(error, cookie: cookie)
-        unsafe push(headers + tail, Wire.simpleReplySize, .header)
+    mutating func append(_ header: ReplyHeader) {
+        unsafe headers[tail] = header
+        unsafe push(headers + tail, header.count, .header)
+    }
+
+    /// Adds a text that is there for as long as the process.
+    mutating func append(text: StaticString) {
+        unsafe push(text.utf8Start, text.utf8CodeUnitCount, .header)
     }
 
     /// Adds data that stays in region memory until it is sent.

@@ -13,6 +13,8 @@ import TCPTransport
         var connection: Unmanaged<Connection>?
         var cookie: UInt64 = 0
         var range = ByteRange(start: ByteOffset(0), count: .zero)
+        /// The data is to be one chunk.
+        var isWhole = false
     }
 
     /// The most reads of a far region under way.
@@ -65,10 +67,13 @@ import TCPTransport
     var hasRoom: Bool { !freeSlots.isEmpty }
 
     /// Answers a read, at once or when the far appliance does.
-    func read(_ range: ByteRange, cookie: UInt64, for connection: Connection) {
+    func read(
+        _ range: ByteRange, cookie: UInt64, isWhole: Bool, for connection: Connection
+    ) {
         switch memory {
         case .mapped(let region):
-            unsafe connection.answer(.none, to: .read, of: range, cookie: cookie)
+            unsafe connection.answer(
+                .none, to: .read, of: range, cookie: cookie, isWhole: isWhole)
             connection.appendData(range, of: region.view, &allocation)
         case .far:
             guard let slot = freeSlots.popLast() else {
@@ -76,9 +81,16 @@ import TCPTransport
                     .inputOutput, to: .read, of: range, cookie: cookie)
             }
             unsafe pending[Int(slot)] = PendingRead(
-                connection: Unmanaged.passUnretained(connection), cookie: cookie, range: range)
+                connection: Unmanaged.passUnretained(connection), cookie: cookie, range: range,
+                isWhole: isWhole)
             ask(slot)
         }
+    }
+
+    /// Which extents of `range` are allocated, from its start on.
+    func allocation(of range: ByteRange, atMost limit: Int) -> [StatusExtent] {
+        let view: RegionView? = if case .mapped(let region) = memory { region.view } else { nil }
+        return allocation.extents(of: range, in: view, atMost: limit)
     }
 
     private func ask(_ slot: UInt16) {
@@ -123,7 +135,7 @@ import TCPTransport
         unsafe unmanaged._withUnsafeGuaranteedRef { connection in
             unsafe connection.answer(
                 completion == nil ? .inputOutput : .none, to: .read, of: read.range,
-                cookie: read.cookie)
+                cookie: read.cookie, isWhole: read.isWhole)
             if let completion {
                 unsafe connection.appendData(
                     read.range,

@@ -42,6 +42,8 @@ package struct VolumeCounters: Hashable, Sendable {
         var payload: UnsafeRawPointer?
         var range = ByteRange(start: ByteOffset(0), count: .zero)
         var kind = RequestKind.read
+        /// A read whose data is to be one chunk.
+        var isWhole = false
         /// The member that a read was carried out on; nil until it was.
         var source: MemberIndex?
         /// The data is here and not in mapped memory; nil for zeroes.
@@ -127,13 +129,13 @@ package struct VolumeCounters: Hashable, Sendable {
     @inline(__always)
     func submit(
         _ kind: RequestKind, _ range: ByteRange, payload: UnsafeRawPointer?, cookie: UInt64,
-        from connection: Connection
+        isWhole: Bool, from connection: Connection
     ) {
         freeTokenCount -= 1
         let token = Int(freeTokens[freeTokenCount])
         unsafe pending[token] = PendingRequest(
             connection: Unmanaged.passUnretained(connection), cookie: cookie, payload: payload,
-            range: range, kind: kind)
+            range: range, kind: kind, isWhole: isWhole)
         engine.submit(kind, range, token: UInt32(token))
     }
 
@@ -266,7 +268,7 @@ package struct VolumeCounters: Hashable, Sendable {
             if outcome == .failed, engine.phase == .fenced { connection.leaveUnanswered() }
             unsafe connection.answer(
                 outcome == .done ? .none : .inputOutput, to: request.kind, of: request.range,
-                cookie: request.cookie, releasing: request.payload)
+                cookie: request.cookie, isWhole: request.isWhole, releasing: request.payload)
             if isData {
                 appendData(of: request, to: connection)
             } else if request.kind == .discard, outcome == .done {

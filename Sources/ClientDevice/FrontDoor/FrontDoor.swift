@@ -152,7 +152,8 @@ package actor FrontDoor: EventHandler {
             switch outcome {
             case .goesOn: watch(handshake, for: .readable)
             case .close(let reason): end(handshake, because: reason)
-            case .transmission(let export): hand(over: handshake, to: export)
+            case .transmission(let export, let terms):
+                hand(over: handshake, to: export, terms)
             }
         }
     }
@@ -172,7 +173,9 @@ package actor FrontDoor: EventHandler {
         handshakes[handshake.descriptor] = nil
     }
 
-    private func hand(over handshake: Handshake, to export: Export) {
+    private func hand(
+        over handshake: Handshake, to export: Export, _ terms: TransmissionTerms
+    ) {
         guard let thread = threads[export.name] else {
             return end(handshake, because: .unknownExport(export.name))
         }
@@ -180,7 +183,10 @@ package actor FrontDoor: EventHandler {
         handshakes[handshake.descriptor] = nil
         let received = handshake.negotiation.unread
         let descriptor = handshake.release()
-        Task { await thread.adopt(descriptor, export: export.name, received: received) }
+        Task {
+            await thread.adopt(
+                descriptor, export: export.name, terms: terms, received: received)
+        }
     }
 
     private func dropLate() -> Rest {

@@ -65,7 +65,7 @@ final class SimulatedClient {
         bytes += Array("IHAVEOPT".utf8)
         bytes += [0, 0, 0, 7, 0, 0, 0, 10, 0, 0, 0, 4]
         bytes += Array("vol0".utf8) + [0, 0]
-        guard case .transmission(let export) = server.receive(bytes.span, catalog: catalog) else {
+        guard case .transmission(let export, _) = server.receive(bytes.span, catalog: catalog) else {
             return false
         }
         return export.size == world.scenario.size.bytes
@@ -205,7 +205,7 @@ extension SimulatedDevice {
     /// The bytes of a request arrive.
     func receive(_ bytes: [UInt8], write: UInt32, from client: SimulatedClient, session: Int) {
         let header = RequestHeader(bytes.span.bytes)
-        guard RequestRules.frameFault(header) == nil else {
+        guard RequestRules.frameFault(header, .simple) == nil else {
             return world.violated("a good request was taken for a bad frame")
         }
         let kind: RequestKind
@@ -215,11 +215,11 @@ extension SimulatedDevice {
         case .read: kind = .read
         case .write: kind = .write
         case .zero(let keepAllocated): kind = keepAllocated ? .zero : .discard
-        case .acknowledge, .refuse, .disconnect:
+        case .acknowledge, .refuse, .disconnect, .blockStatus:
             return world.violated("a good request was refused")
         }
         let range = ByteRange(
-            start: ByteOffset(header.offset), count: ByteCount(UInt64(header.length)))
+            start: ByteOffset(header.offset), count: ByteCount(header.length))
         guard engine.hasRoom, let token = freeTokens.popLast() else {
             stalled.append { [self] in
                 receive(bytes, write: write, from: client, session: session)

@@ -1,0 +1,45 @@
+// What BLOCK_STATUS says of a volume's or snapshot's blocks.
+
+import NBDProtocol
+import RemoteMemory
+import ResiliencySet
+import SharedMemoryTransport
+
+/// A run of bytes that one status applies to.
+struct StatusExtent {
+    var count: ByteCount
+    var status: UInt32
+}
+
+extension AllocationMap {
+    /// The most that is looked at for one request, in bytes: asking the kernel about that much takes some
+    /// milliseconds at most, and a client that wants more asks again.
+    static var mostExamined: ByteCount { .mebibytes(1024) }
+
+    /// Extents of `range` from its start on, alternately allocated and holes; at least one.
+    ///
+    /// Without a `region` that is mapped, what is not known counts as allocated: no bytes are lost by that.
+    mutating func extents(
+        of range: ByteRange, in region: RegionView?, atMost limit: Int
+    ) -> [StatusExtent] {
+        var rest = ByteRange(start: range.start, count: min(range.count, Self.mostExamined))
+        var extents: [StatusExtent] = []
+        while !rest.isEmpty, extents.count < limit {
+            let (count, isAllocated) =
+                region.map { firstRun(of: rest, in: $0) } ?? firstRun(of: rest)
+            let status: AllocationStatus = isAllocated ? [] : [.hole, .zero]
+            extents.append(StatusExtent(count: count, status: status.rawValue))
+            rest = ByteRange(start: rest.start + count, count: rest.count - count)
+        }
+        return extents
+    }
+}
+
+extension Volume {
+    /// Which extents of `range` are allocated, from its start on.
+    func allocation(of range: ByteRange, atMost limit: Int) -> [StatusExtent] {
+        let mapped = engine.active.first { views[$0.number] != nil }
+        return allocation.extents(
+            of: range, in: mapped.flatMap { views[$0.number] }, atMost: limit)
+    }
+}
