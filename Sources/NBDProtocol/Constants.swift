@@ -14,8 +14,10 @@ public enum Wire {
     @inlinable public static var extendedReplyMagic: UInt32 { 0x6e8a_278c }
 
     /// Sizes in bytes of the fixed parts of messages.
+    public static let greetingSize = 18
     public static let clientFlagsSize = 4
     public static let optionHeaderSize = 16
+    public static let optionReplyHeaderSize = 20
     @inlinable public static var requestHeaderSize: Int { 28 }
     @inlinable public static var extendedRequestHeaderSize: Int { 32 }
     @inlinable public static var simpleReplySize: Int { 16 }
@@ -42,7 +44,7 @@ public struct ClientFlags: OptionSet, Sendable {
 }
 
 /// "Transmission flags": what an export can do.
-public struct TransmissionFlags: OptionSet, Sendable {
+public struct TransmissionFlags: OptionSet, Hashable, Sendable {
     public let rawValue: UInt16
     public init(rawValue: UInt16) { self.rawValue = rawValue }
     public static let hasFlags = TransmissionFlags(rawValue: 1 << 0)
