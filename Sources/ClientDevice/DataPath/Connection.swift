@@ -113,7 +113,11 @@ enum ConnectionTarget {
     // MARK: Turns
 
     /// The socket is readable: takes and handles what there is.
-    func receive() -> Verdict {
+    ///
+    /// A client that `isGone` may have sent its requests again over another connection, and newer ones
+    /// after them: what is still unread here would come too late, and undo those.
+    func receive(isGone: Bool = false) -> Verdict {
+        if isGone { return abandon() }
         guard leaving == nil, !isBlocked else { return send() }
         isInTurn = true
         isFull = !input.makeRoom(for: neededForNextRequest)
@@ -130,6 +134,8 @@ enum ConnectionTarget {
 
     /// Room elsewhere may have become free: handles what waits in the buffer.
     func resume() -> Verdict {
+        // (Requests that wait here are not watched for their client's going.)
+        if isShutDown { return abandon() }
         isInTurn = true
         handleRequests()
         isInTurn = false
@@ -158,6 +164,21 @@ enum ConnectionTarget {
         }
         guard let leaving, unanswered == 0, replies.isEmpty else { return .goesOn }
         return .closed(leaving)
+    }
+
+    /// Whether the client has closed the connection in both directions.
+    private var isShutDown: Bool {
+        var entry = pollfd(fd: descriptor, events: 0, revents: 0)
+        return unsafe poll(&entry, 1, 0) == 1
+    }
+
+    /// The client is gone: closes when the last of what it had asked for is done.
+    private func abandon() -> Verdict {
+        leaveUnanswered()
+        replies.abandon()
+        isBlocked = false
+        isStalled = false
+        return send()
     }
 
     /// Takes no more requests; closes when the last is answered.

@@ -60,7 +60,9 @@ package actor DataThread: EventHandler {
         guard let connection = connections[descriptor] else {
             return serveChannel(descriptor, readiness)
         }
-        if readiness.contains(.writable) || connection.isBlocked {
+        if !readiness.isDisjoint(with: .hungUp) {
+            settle(connection, connection.receive(isGone: true))
+        } else if readiness.contains(.writable) || connection.isBlocked {
             settle(connection, connection.send())
         } else {
             settle(connection, connection.receive())
