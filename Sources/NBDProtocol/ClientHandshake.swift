@@ -167,8 +167,9 @@ public struct ClientHandshake: Sendable {
             return .goesOn
         case .ack: return acknowledged()
         case .errorUnknown: return fail(.unknownExport(export))
-        case .server: return fail(.nonsense)
-        case .errorUnsupported, .errorPolicy, .errorInvalid, .errorTooBig, nil:
+        case .server, .metaContext: return fail(.nonsense)
+        case .errorUnsupported, .errorPolicy, .errorInvalid, .errorTooBig,
+            .errorExtendedHeadersRequired, nil:
             return fail(.refused(type: type))
         }
     }
