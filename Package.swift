@@ -58,7 +58,12 @@ let package = Package(
         // TLS 1.3 and the HMAC of the cluster key, from the system: it is patched without us.
         .systemLibrary(
             name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+        // Erasure codes with vector instructions, from the system: patched and tuned without us.
+        .systemLibrary(name: "CISAL", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
         .target(name: "RemoteMemory", swiftSettings: shipped),
+        .target(
+            name: "ErasureCoding", dependencies: ["CISAL", "RemoteMemory"],
+            swiftSettings: shipped),
         .target(name: "ResiliencySet", dependencies: ["RemoteMemory"], swiftSettings: shipped),
         .target(
             name: "SharedMemoryTransport", dependencies: ["RemoteMemory", "CLinux"],
@@ -160,6 +165,8 @@ let package = Package(
         .testTarget(
             name: "RemoteMemoryTests", dependencies: ["RemoteMemory"], swiftSettings: tooling),
         .testTarget(
+            name: "ErasureCodingTests", dependencies: ["ErasureCoding"], swiftSettings: tooling),
+        .testTarget(
             name: "NBDProtocolTests", dependencies: ["NBDProtocol"], swiftSettings: tooling),
         .testTarget(
             name: "BlockServerTests", dependencies: ["BlockServer", "NBDProtocol"],
@@ -197,8 +204,8 @@ let package = Package(
         .testTarget(
             name: "AllocationTests",
             dependencies: [
-                "Appliance", "CAllocationCounter", "ClientDevice", "NBDProtocol", "Reactor",
-                "RemoteMemory", "SharedMemoryTransport", "TCPTransport",
+                "Appliance", "CAllocationCounter", "ClientDevice", "ErasureCoding", "NBDProtocol",
+                "Reactor", "RemoteMemory", "SharedMemoryTransport", "TCPTransport",
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: tooling + linux),
         .testTarget(
