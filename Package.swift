@@ -118,7 +118,8 @@ let package = Package(
         .executableTarget(
             name: "NBDBench",
             dependencies: [
-                "RemoteMemory", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "CISAL", "ErasureCoding", "RemoteMemory",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], path: "Tools/Bench",
             // (Its tests look inside; tests are run on the release build, which would not let them.)
             swiftSettings: tooling + [.unsafeFlags(["-enable-testing"])]),

@@ -63,6 +63,8 @@ struct NBDBench: ParsableCommand {
     var verify = false
     @Flag(help: "One round of a few hundred requests on 64M: shows that the benchmark works.")
     var tiny = false
+    @Flag(help: "Instead of servers, measure the erasure codec beside the library it uses.")
+    var codec = false
     @Flag(help: "Exit with status 1 when a target is missed.")
     var check = false
     @Flag(help: "Print JSON.")
@@ -101,6 +103,7 @@ struct NBDBench: ParsableCommand {
     }
 
     func run() throws {
+        if codec { return try measureCodec() }
         Interruption.install()
         for program in peer.split(separator: " ").prefix(1) + (fio ? ["fio"] : []) {
             try ServerProcess.require(String(program))
@@ -133,7 +136,7 @@ struct NBDBench: ParsableCommand {
             peers: [peer] + (quorum == nil ? [] : ["QEMU's quorum of three"]),
             volumeBytes: subject.volumeBytes, rounds: roundCount, cells: try match.play(),
             systemCalls: syscalls ? try match.countSystemCalls() : nil)
-        try show(report)
+        try show(report, text: report.text)
         if check, !report.cells(that: .missed).isEmpty { throw ExitCode.failure }
     }
 
@@ -194,8 +197,18 @@ struct NBDBench: ParsableCommand {
         return String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
     }
 
-    private func show(_ report: Report) throws {
-        guard json else { return print(report.text) }
+    private func measureCodec() throws {
+        let bench = CodecBench(
+            rounds: roundCount, seconds: tiny ? 0.01 : min(seconds, 1))
+        let figures = try bench.measure()
+        try show(figures, text: "\(Machine.description)\n\n\(figures.text)")
+        if check, figures.contains(where: { $0.ratio < CodecBench.target }) {
+            throw ExitCode.failure
+        }
+    }
+
+    private func show(_ report: some Encodable, text: String) throws {
+        guard json else { return print(text) }
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
         // A ratio to a processor time too short to be seen.
