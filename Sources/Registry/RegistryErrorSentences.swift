@@ -64,7 +64,8 @@ extension IllegalChange: CustomStringConvertible {
             "Member \(index) is removed: leave it out of the record."
         case .layoutOutOfRange(let layout):
             "The layout \(layout) is none that a set can have: choose mirror:\(Layout.mirrorCopies.lowerBound) up to "
-                + "mirror:\(Layout.mirrorCopies.upperBound)."
+                + "mirror:\(Layout.mirrorCopies.upperBound), or an erasure:K+M of at most "
+                + "\(MemberIndex.limit) members."
         case .sizeOutOfRange(let size):
             "A size of \(size.bytes) bytes is out of range: choose one from 1 byte up to below 2^63."
         case .epochOutOfRange(let epoch):

@@ -2,9 +2,13 @@
 // exactly as the client device does.
 //
 //     some region is still held by its old owner          wait: nothing may be touched
-//     no active member opened, one may come back          wait
-//     no active member opened, the memory of all is gone  lost
+//     fewer opened than are needed, more may come back    wait
+//     fewer opened than are needed, and no more will      lost
 //     otherwise                                           serve; who is missing is recorded first (G5)
+//
+// A mirror needs one active member. An erasure set needs K: then every write that an owner acknowledged, or
+// will, has its record on one of them, as it is on M+1 at least (less those that failed before). So many
+// are asked for as well, where M+1 is more than K: the old owner is left with too few to do anything.
 
 public import RemoteMemory
 
@@ -40,22 +44,35 @@ extension VolumeRecord {
         var active: [MemberIndex] = []
         var rebuilding: [MemberIndex] = []
         var missing: [MemberIndex] = []
-        var mayComeBack = false
+        var away = 0
+        var gone = 0
         for member in liveMembers {
             switch outcomes[member.index] ?? .unreachable {
             case .held: return .wait
             case .opened where member.state.holdsData: active.append(member.index)
             case .opened: rebuilding.append(member.index)
-            case .lost: missing.append(member.index)
+            case .lost:
+                missing.append(member.index)
+                if member.state.holdsData { gone += 1 }
             case .unreachable:
                 missing.append(member.index)
-                mayComeBack = mayComeBack || member.state.holdsData
+                if member.state.holdsData { away += 1 }
             }
         }
-        guard active.isEmpty else {
+        if active.count >= layout.membersNeeded, active.count + gone >= membersToFence {
             return .serve(active: active, rebuilding: rebuilding, fail: missing)
         }
-        return mayComeBack ? .wait : .lost(fail: missing + rebuilding)
+        return active.count + away >= layout.membersNeeded
+            ? .wait : .lost(fail: missing + rebuilding)
+    }
+
+    /// How many active members an old owner must have lost for good.
+    private var membersToFence: Int {
+        switch layout {
+        case .mirror: 1
+        case .erasure(_, let parity):
+            parity + 1 - (layout.memberCount - members.count { $0.state.holdsData })
+        }
     }
 
     /// Whether this record, found after the answer to a change of `known` was lost, shows that the change

@@ -50,10 +50,12 @@ public struct VolumeRecord: Hashable, Sendable {
         for member in members { try insert(member) }
     }
 
-    /// Whether no member holds the data any more.
+    /// Whether too few members hold the data to read it: none of a mirror, fewer than K of an erasure set.
     ///
     /// A rebuilding member does not count: what it lacks exists nowhere.
-    public var isLost: Bool { !members.contains { $0.state.holdsData } }
+    public var isLost: Bool {
+        members.count { $0.state.holdsData } < layout.membersNeeded
+    }
 
     /// The member with `index`, if there is one.
     public func member(_ index: MemberIndex) -> MemberRecord? {

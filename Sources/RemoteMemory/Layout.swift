@@ -4,17 +4,35 @@
 public enum Layout: Hashable, Sendable, CustomStringConvertible {
     /// `mirror:N`: every region holds a full copy.
     case mirror(copies: Int)
+    /// `erasure:K+M`: any K of K+M regions suffice.
+    case erasure(data: Int, parity: Int)
 
     /// The range of copies a mirror may have; the index space leaves room for replacements.
     public static let mirrorCopies = 1...8
+    /// The range of K in `erasure:K+M`; with one there would be a mirror, at more cost.
+    public static let erasureData = 2...12
+    /// The range of M in `erasure:K+M`; K+M is at most `MemberIndex.limit`.
+    public static let erasureParity = 1...4
 
-    /// Reads `mirror:N`; nil when `text` names no layout this version can serve.
+    /// Reads `mirror:N` or `erasure:K+M`; nil when `text` names no layout this version knows.
     public init?(_ text: some StringProtocol) {
         let parts = text.split(separator: ":", omittingEmptySubsequences: false)
-        guard parts.count == 2, parts[0] == "mirror", let copies = Int(parts[1]),
-            Self.mirrorCopies.contains(copies)
-        else { return nil }
-        self = .mirror(copies: copies)
+        guard parts.count == 2 else { return nil }
+        switch parts[0] {
+        case "mirror":
+            guard let copies = Int(parts[1]), Self.mirrorCopies.contains(copies) else {
+                return nil
+            }
+            self = .mirror(copies: copies)
+        case "erasure":
+            let shards = parts[1].split(separator: "+", omittingEmptySubsequences: false)
+            guard shards.count == 2, let data = Int(shards[0]), let parity = Int(shards[1]),
+                Self.erasureData.contains(data), Self.erasureParity.contains(parity),
+                data + parity <= MemberIndex.limit
+            else { return nil }
+            self = .erasure(data: data, parity: parity)
+        default: return nil
+        }
         // One way to write each: no signs, no leading zeroes.
         guard description == text else { return nil }
     }
@@ -22,6 +40,7 @@ public enum Layout: Hashable, Sendable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .mirror(let copies): "mirror:\(copies)"
+        case .erasure(let data, let parity): "erasure:\(data)+\(parity)"
         }
     }
 
@@ -29,6 +48,15 @@ public enum Layout: Hashable, Sendable, CustomStringConvertible {
     public var memberCount: Int {
         switch self {
         case .mirror(let copies): copies
+        case .erasure(let data, let parity): data + parity
+        }
+    }
+
+    /// How many regions must be there for the device to be read and written.
+    public var membersNeeded: Int {
+        switch self {
+        case .mirror: 1
+        case .erasure(let data, _): data
         }
     }
 }

@@ -80,5 +80,5 @@ extension OwnerID: ScalarCoded {
 extension Layout: ScalarCoded {
     public init?(scalar: String) { self.init(scalar) }
     public var scalar: String { description }
-    public static var notation: String { "mirror:N" }
+    public static var notation: String { "mirror:N or erasure:K+M" }
 }

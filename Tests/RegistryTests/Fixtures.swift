@@ -20,17 +20,21 @@ func member(
 }
 
 /// `vol<number>` of 1 GiB at epoch 5 in the hands of owner 1, with one member in each of `states`.
-func volume(_ states: [MemberState], number: UInt64 = 0) throws(RegistryError) -> VolumeRecord {
-    try volume(members: states.enumerated().map { member($0.offset, $0.element) }, number: number)
+func volume(
+    _ states: [MemberState], number: UInt64 = 0, layout: Layout = .mirror(copies: 3)
+) throws(RegistryError) -> VolumeRecord {
+    try volume(
+        members: states.enumerated().map { member($0.offset, $0.element) }, number: number,
+        layout: layout)
 }
 
 func volume(
     members: [MemberRecord], number: UInt64 = 0, epoch: UInt64 = 5,
-    owner device: OwnerID? = owner(1)
+    owner device: OwnerID? = owner(1), layout: Layout = .mirror(copies: 3)
 ) throws(RegistryError) -> VolumeRecord {
     try VolumeRecord(
         name: "vol\(number)", id: volumeID(number), size: .gibibytes(1),
-        layout: .mirror(copies: 3), ordering: .parallel, epoch: Epoch(epoch), owner: device,
+        layout: layout, ordering: .parallel, epoch: Epoch(epoch), owner: device,
         members: members)
 }
 

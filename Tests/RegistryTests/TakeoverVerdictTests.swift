@@ -72,6 +72,49 @@ import Testing
         #expect(record.verdict(on: outcomes) == row.verdict)
     }
 
+    /// Of `erasure:2+2`: two have to be opened, three have to be out of an old owner's reach.
+    static let erasure: [Case] = [
+        Case(
+            [.active, .active, .active, .active], [.opened, .opened, .opened, .opened],
+            serve([0, 1, 2, 3])),
+        Case(
+            [.active, .active, .active, .active], [.opened, .opened, .opened, .unreachable],
+            serve([0, 1, 2], fail: [3])),
+        Case([.active, .active, .active, .active], [.opened, .opened, .unreachable, nil], .wait),
+        Case(
+            [.active, .active, .active, .active], [.opened, .opened, .lost, .unreachable],
+            serve([0, 1], fail: [2, 3])),
+        Case(
+            [.active, .active, .active, .failed], [.opened, .opened, .unreachable, nil],
+            serve([0, 1], fail: [2])),
+        Case([.active, .active, .failed, .failed], [.opened, .unreachable, nil, nil], .wait),
+        Case([.active, .active, .failed, .failed], [.opened, .lost, nil, nil], lost([1])),
+        Case(
+            [.active, .active, .rebuilding, .failed], [.opened, .lost, .opened, nil], lost([1, 2])),
+        Case([.active, .active, .active, .active], [.held, .opened, .opened, .opened], .wait),
+    ]
+
+    @Test(arguments: erasure)
+    func `an erasure set is served by K members, with M+1 out of an old owner's reach`(row: Case)
+        throws
+    {
+        let record = try volume(row.states, layout: .erasure(data: 2, parity: 2))
+        var outcomes: [MemberIndex: OpeningOutcome] = [:]
+        for (number, outcome) in row.outcomes.enumerated() { outcomes[index(number)] = outcome }
+        #expect(record.verdict(on: outcomes) == row.verdict)
+    }
+
+    @Test func `an erasure set with fewer than K members is lost`() throws {
+        for (states, isLost) in [
+            ([.active, .active, .failed, .failed], false),
+            ([.active, .suspect, .rebuilding, .failed], false),
+            ([.active, .failed, .rebuilding, .rebuilding], true),
+        ] as [([MemberState], Bool)] {
+            let record = try volume(states, layout: .erasure(data: 2, parity: 2))
+            #expect(record.isLost == isLost)
+        }
+    }
+
     @Test func `whoever is active, suspect or being rebuilt is opened`() throws {
         let record = try volume([.active, .failed, .suspect, .rebuilding])
         #expect(record.liveMembers.map(\.index) == [index(0), index(2), index(3)])

@@ -12,6 +12,32 @@ import Testing
         #expect(layout?.description == "mirror:\(copies)")
     }
 
+    @Test(arguments: [(2, 1), (3, 2), (4, 2), (8, 2), (10, 4), (12, 4)])
+    func `erasure sets of up to sixteen members can be had`(data: Int, parity: Int) {
+        let layout = Layout("erasure:\(data)+\(parity)")
+        #expect(layout == .erasure(data: data, parity: parity))
+        #expect(layout?.memberCount == data + parity)
+        #expect(layout?.membersNeeded == data)
+        #expect(layout?.description == "erasure:\(data)+\(parity)")
+    }
+
+    @Test(arguments: [
+        "erasure:", "erasure:4", "erasure:4+", "erasure:+2", "erasure:1+1", "erasure:13+2",
+        "erasure:4+0", "erasure:4+5", "erasure:4+-2", "erasure:04+2", "erasure:4+02",
+        "erasure:4+2+1", "erasure:4 + 2", "erasure:4+2:16K", "erasure:12+5",
+    ])
+    func `other numbers are refused`(text: String) {
+        #expect(Layout(text) == nil)
+    }
+
+    @Test func `every erasure set fits the places of a set`() {
+        for data in Layout.erasureData {
+            for parity in Layout.erasureParity where data + parity <= MemberIndex.limit {
+                #expect(Layout("erasure:\(data)+\(parity)") != nil)
+            }
+        }
+    }
+
     @Test func `a set of any layout leaves room for replacements`() {
         #expect(Layout.mirrorCopies.upperBound < MemberIndex.limit)
     }
@@ -21,7 +47,7 @@ import Testing
         "mirror:99999999999999999999", "mirror:2:", "mirror::2", "mirror:2:2", ":mirror:2",
         "mirror:2 ", " mirror:2", "mirror: 2", "mirror :2", "mirror:2\n", "mirror:two",
         "mirror:2.0", "mirror:0x2", "mirror:٢", "mirror:２", "mirror:2\u{301}", "mirror:\u{301}2",
-        "Mirror:2", "MIRROR:2", "mirrors:2", "mirror=2", "mirror：2", "erasure:4+2", "erasure:2",
+        "Mirror:2", "MIRROR:2", "mirrors:2", "mirror=2", "mirror：2", "erasure:2",
         "raid1", "2",
     ])
     func `anything else is refused`(text: String) {

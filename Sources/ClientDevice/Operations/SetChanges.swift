@@ -20,6 +20,7 @@ extension ClientDevice {
         let volume = try findChangeable(name)
         let id = volume.record.id
         guard change.layout != volume.record.layout else { return await status(of: volume) }
+        try Self.checkServed(change.layout)
         let staying = present(volume).filter { !isLeaving($0) }
         let missing = max(0, change.layout.memberCount - staying.count)
         let candidates = await candidates(without: Set(present(volume).map(\.appliance)))

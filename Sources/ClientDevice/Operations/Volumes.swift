@@ -34,6 +34,7 @@ extension ClientDevice: ControlledDevice {
                 \(size.bytes) bytes is none
                 """)
         }
+        try Self.checkServed(creation.layout)
         let members = try await placeMembers(
             of: creation.layout, regionsOf: RegionLayout.regionSize(forDataOf: size))
         let record: VolumeRecord
@@ -62,6 +63,20 @@ extension ClientDevice: ControlledDevice {
         }
         await publish()
         return try await volume(named: record.name)
+    }
+
+    /// Refuses a layout that client devices do not serve.
+    static func checkServed(_ layout: Layout) throws(ControlError) {
+        switch layout {
+        case .mirror: return
+        case .erasure:
+            throw ControlError(
+                .invalid,
+                """
+                \(layout) volumes cannot be served by this version: choose \
+                mirror:\(Layout.mirrorCopies.lowerBound) up to mirror:\(Layout.mirrorCopies.upperBound)
+                """)
+        }
     }
 
     private func placeMembers(
