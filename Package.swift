@@ -127,7 +127,8 @@ let package = Package(
         .target(
             name: "Simulation",
             dependencies: [
-                "BlockServer", "NBDProtocol", "Registry", "RemoteMemory", "ResiliencySet",
+                "BlockServer", "ErasureCoding", "NBDProtocol", "Registry", "RemoteMemory",
+                "ResiliencySet",
             ], swiftSettings: tooling),
         .executableTarget(
             name: "Simulate",
@@ -198,7 +199,8 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: tooling + linux),
         .testTarget(
-            name: "ResiliencySetTests", dependencies: ["RemoteMemory", "ResiliencySet"],
+            name: "ResiliencySetTests",
+            dependencies: ["ErasureCoding", "RemoteMemory", "ResiliencySet"],
             swiftSettings: tooling),
         // Counts allocations; only for tests, as it stands in front of malloc.
         .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),

@@ -5,7 +5,7 @@
 //
 //     word  0      1         2      3      4     5          6      7
 //           epoch  sequence  start  count  kind  completed  check  landed
-//                                          and check of the data
+//                                          with members and check of the data
 //
 //     upcoming on this member   ⇔  check is right
 //     whole on this member      ⇔  upcoming ∧ landed = sequence
@@ -29,16 +29,20 @@ public struct Intent: Hashable, Sendable, BitwiseCopyable {
     public var sequence: UInt64
     public var range: ByteRange
     public var kind: Kind
+    /// The members of an erasure set that take part, each with bytes of its own; none for a mirror.
+    public var members: MemberSet
     /// A check of the data, where the transport promises no order of placement; otherwise zero.
     public var dataCheck: UInt32
 
     @inlinable public init(
-        epoch: Epoch, sequence: UInt64, range: ByteRange, kind: Kind, dataCheck: UInt32 = 0
+        epoch: Epoch, sequence: UInt64, range: ByteRange, kind: Kind,
+        members: MemberSet = MemberSet(), dataCheck: UInt32 = 0
     ) {
         self.epoch = epoch
         self.sequence = sequence
         self.range = range
         self.kind = kind
+        self.members = members
         self.dataCheck = dataCheck
     }
 
@@ -54,7 +58,9 @@ public struct Intent: Hashable, Sendable, BitwiseCopyable {
         [epoch.number, sequence, range.start.bytes, range.count.bytes, kindWord, 0, check]
     }
 
-    @inlinable var kindWord: UInt64 { kind.rawValue | UInt64(dataCheck) << 32 }
+    @inlinable var kindWord: UInt64 {
+        kind.rawValue | UInt64(members.bits) << 16 | UInt64(dataCheck) << 32
+    }
 
     @inlinable var check: UInt64 {
         var check = Check()
@@ -84,11 +90,12 @@ public struct IntentSlot: Hashable, Sendable {
     /// Reads a slot; nil when it was never used or its record is half written.
     public init?(words: InlineArray<8, UInt64>) {
         guard words[1] != 0, words[2] <= .max - words[3],
-            let kind = Intent.Kind(rawValue: words[4] & 0xffff_ffff)
+            let kind = Intent.Kind(rawValue: words[4] & 0xffff)
         else { return nil }
         let intent = Intent(
             epoch: Epoch(words[0]), sequence: words[1],
             range: ByteRange(start: ByteOffset(words[2]), count: ByteCount(words[3])), kind: kind,
+            members: MemberSet(bits: UInt16(truncatingIfNeeded: words[4] >> 16)),
             dataCheck: UInt32(words[4] >> 32))
         guard intent.check == words[6] else { return nil }
         self.init(

@@ -7,6 +7,8 @@
 //     guarded    intent ─ marks ┊ [ data aside ┊ redo record ┊ data in place ┊ record cleared ] ┊ landed
 //     zero       intent ─ marks ┊ zeroes ┊ landed
 //     repair     landed cleared ┊ intent ┊ new data ┊ landed    or    old data ┊ intent withdrawn
+//     redo       marks ─ new bytes aside ─ intent       (no order is needed: the intent has their check)
+//     apply      new bytes, or zeroes, in place ┊ landed                            (of erasure sets)
 //     map        header cleared ┊ words ┊ header
 //
 //     ┊  all that stands before it is in the region before anything behind it is
@@ -184,6 +186,25 @@ extension RegionAccess {
             storeWord(0, at: RegionLayout.redoWord(index))
         }
         barrier()
+    }
+}
+
+// MARK: Erasure sets
+
+extension RegionAccess {
+    /// Stores new bytes in a redo slot, at `place` of the region's data, and the intent that tells of them.
+    @inlinable @inline(__always)
+    public func redo(slot: UInt8, _ intent: Intent, from payload: Payload, at place: ByteRange) {
+        storeData(payload, skipping: .zero, at: place)
+        announce(slot: slot, intent)
+    }
+
+    /// Stores a redo slot's bytes, `payload`, where they belong, and then the mark that they are there.
+    @inlinable @inline(__always)
+    public func apply(slot: UInt8, _ intent: Intent, from payload: Payload, at span: ByteRange) {
+        storeData(payload, skipping: .zero, at: span)
+        barrier()
+        land(slot: slot, intent)
     }
 }
 

@@ -59,6 +59,33 @@ public struct RemoteOperation: Sendable, BitwiseCopyable {
         case storeMapWord(of: MemberIndex, word: UInt32)
         /// Nothing but an answer: the member is there, and this client device still has the set.
         case probe
+
+        // Of erasure sets. Windows and spans are ranges of a region's data (StripeGeometry); `work` is
+        // one of the driver's work areas, with room for a window of each member.
+
+        /// Hand the bytes of `range`, which is of the volume, that stand on this member to `request`.
+        case gather(ByteRange, request: UInt32)
+        /// Bring `span` to its columns in this member's part of the work area: a part begins with the
+        /// first byte of a row.
+        case fetch(span: ByteRange, work: UInt8)
+        /// Store the bits of the dirty maps of `marks`, then this member's new bytes for the intent's
+        /// step in the redo slot, then the intent: it is the record that they are there.
+        ///
+        /// Data is the payload of `request`, parity stands in the work area of the same number. An
+        /// intent to zero has no bytes.
+        case redo(slot: UInt8, Intent, request: UInt32, marks: MemberSet)
+        /// Store in place what the redo slot holds, or zeroes, then the landed mark.
+        case apply(slot: UInt8, Intent, keepAllocated: Bool)
+        /// Take the intent back: what the redo slot holds counts for nothing.
+        case discard(slot: UInt8)
+        /// Work out this member's bytes of `window` from those that `sources` brought to the work area,
+        /// and store them in place.
+        case rebuild(window: ByteRange, work: UInt8, sources: MemberSet)
+        /// Bring what the rows of `window` fold to to the work area: chunks folded to `foldSize`, and
+        /// those of rows with the same roles added up, in the order of the stripe's number modulo N.
+        case fold(window: ByteRange, work: UInt8)
+        /// Tell whether the folds of `members` in the work area belong together: nothing is sent.
+        case verify(window: ByteRange, work: UInt8, members: MemberSet)
     }
 
     public var ticket: OperationTicket
@@ -73,7 +100,7 @@ public struct RemoteOperation: Sendable, BitwiseCopyable {
 }
 
 extension RemoteOperation {
-    /// The bytes of the volume that it touches; nil for none.
+    /// The bytes of the volume that it touches; nil for none, or where an erasure set is concerned.
     public var range: ByteRange? {
         switch action {
         case .write(_, let intent, _, _, _): intent.range
@@ -81,14 +108,16 @@ extension RemoteOperation {
         case .read(let range, _), .copy(let range, _), .compare(let range, _): range
         case .restore(_, _, let range, _, _), .withdraw(_, _, let range, _, _): range
         case .complete, .storeMap, .storeMapWord, .probe: nil
+        case .gather, .fetch, .redo, .apply, .discard, .rebuild, .fold, .verify: nil
         }
     }
 
     /// Whether it changes what the device holds.
     public var isChange: Bool {
         switch action {
-        case .write, .zero, .restore, .withdraw: true
+        case .write, .zero, .restore, .withdraw, .redo, .apply, .discard: true
         case .read, .copy, .compare, .complete, .storeMap, .storeMapWord, .probe: false
+        case .gather, .fetch, .rebuild, .fold, .verify: false
         }
     }
 
@@ -100,6 +129,7 @@ extension RemoteOperation {
             source
         case .compare(_, let reference): reference
         case .write, .zero, .read, .complete, .storeMap, .storeMapWord, .probe: nil
+        case .gather, .fetch, .redo, .apply, .discard, .rebuild, .fold, .verify: nil
         }
     }
 }

@@ -6,6 +6,10 @@ public import RemoteMemory
 public enum Effect: Sendable, BitwiseCopyable {
     /// Carry out a client-side access and report it with `complete`.
     case perform(RemoteOperation)
+    /// Work out what the parity of a step becomes, now; there is no completion.
+    case encode(EncodeStep)
+    /// Hand lost bytes that were worked out to a read, now; there is no completion.
+    case decode(DecodeStep)
     /// Answer the request that was submitted with this token.
     case reply(request: UInt32, RequestOutcome)
     /// Make this change of membership durable, then call `recorded`.

@@ -37,6 +37,10 @@ public struct ResiliencySet: ~Copyable {
     public internal(set) var epoch: Epoch
     public let size: ByteCount
     public let ordering: Ordering
+    /// Where the bytes stand in an erasure set; nil for a mirror.
+    public let stripes: StripeGeometry?
+    /// How many members have to be there: one, or K.
+    let membersNeeded: Int
     var tuning: Tuning
 
     // Membership (Membership/)
@@ -61,8 +65,15 @@ public struct ResiliencySet: ~Copyable {
     var now: UInt64 = 0
 
     // Multi-writes (MultiWrite/)
-    var slots = IntentSlots()
+    var slots: IntentSlots
     var changesInFlight = 0
+
+    // Erasure sets (Layout/)
+    let striped: FixedArray<StripedEntry>
+    var workAreas: WorkAreas
+    var redoSteps: [RedoStep] = []
+    /// Records were decided on; more may have to be.
+    var hasRedoPlan = false
 
     // Beside the I/O
     var cut = Cut.none
@@ -83,16 +94,22 @@ public struct ResiliencySet: ~Copyable {
     /// A set that still has to be repaired; `size` is a multiple of `RegionLayout.volumeGranularity`.
     public init(
         size: ByteCount, ordering: Ordering, epoch: Epoch, active: MemberSet,
-        tuning: Tuning = Tuning()
+        stripes: StripeGeometry? = nil, tuning: Tuning = Tuning()
     ) {
         self.size = size
         self.ordering = ordering
         self.epoch = epoch
         self.active = active
         self.tuning = tuning
-        dirty = DirtyMaps(
-            deviceSize: size,
-            extentSize: tuning.extentSize ?? RegionLayout.extentSize(forDataOf: size))
+        self.stripes = stripes
+        membersNeeded = stripes?.dataShards ?? 1
+        let slotCount = stripes?.redoSlotCount ?? RegionLayout.intentSlotCount
+        slots = IntentSlots(count: slotCount)
+        striped = FixedArray(
+            repeating: StripedEntry(), count: stripes == nil ? 1 : RequestTable.capacity)
+        workAreas = WorkAreas(behind: slotCount)
+        let usualExtent = stripes?.extentSize ?? RegionLayout.extentSize(forDataOf: size)
+        dirty = DirtyMaps(deviceSize: size, extentSize: tuning.extentSize ?? usualExtent)
     }
 }
 
@@ -155,6 +172,7 @@ extension ResiliencySet {
     public var leak: String? {
         if changesInFlight != 0 { return "\(changesInFlight) changes in flight" }
         if !slots.areAllFree { return "intent slots" }
+        if !workAreas.areAllFree { return "work areas" }
         if table.waiting != 0 { return "\(table.waiting) entries counted as waiting" }
         if table.reserved != 0 { return "\(table.reserved) reserved effects" }
         return mapStores == 0 ? nil : "\(mapStores) map stores"
@@ -173,6 +191,7 @@ extension ResiliencySet {
         if tuning.evictAfter != 0, outcome == .done {
             heard(from: member, askedAt: table[index].asked)
         }
+        if let stripes { return completeStriped(index, member, outcome, stripes) }
         switch table[index].kind {
         case .write, .zero, .discard: completeChange(index, member, outcome)
         case .read: completeRead(index, member, outcome)
@@ -181,6 +200,7 @@ extension ResiliencySet {
         case .compare: completeComparison(index, member, outcome)
         case .mapStore: completeMapStore(index, member, outcome)
         case .probe: completeProbe(index, member, outcome)
+        case .applying: preconditionFailure("a mirror answers when all is in place")
         }
     }
 
@@ -206,8 +226,8 @@ extension ResiliencySet {
         now = time
         watchMembers()
         confirmReads()
-        if reachable.isEmpty || tuning.lease != 0 { endPatience() }
-        if reachable.isEmpty { startWaiting() }
+        if !canServe || tuning.lease != 0 { endPatience() }
+        if !canServe { startWaiting() }
     }
 
     /// Fails the requests that waited too long for a member.
@@ -220,7 +240,7 @@ extension ResiliencySet {
                 continue
             }
             switch table[index].stage {
-            case .waiting: if reachable.isEmpty { conclude(index, .failed) }
+            case .waiting: if !canServe { conclude(index, .failed) }
             case .confirming: conclude(index, .failed)
             case .free, .running, .recording: continue
             }

@@ -14,7 +14,15 @@ extension World {
             return violated("a read of \(blocks) returned \(data.count) granules")
         }
         for (index, block) in blocks.enumerated() {
-            let tags = data[index * granules..<(index + 1) * granules]
+            var tags = data[index * granules..<(index + 1) * granules]
+            if coder != nil {
+                let writes = tags.map { StripedTag.write($0, block: block) }
+                guard writes.allSatisfy({ $0 != nil }) else {
+                    violated("block \(block) was read as what nobody wrote there")
+                    return
+                }
+                tags = writes.compactMap(\.self)[...]
+            }
             let tag = tags[tags.startIndex]
             if let other = tags.first(where: { $0 != tag }) {
                 guard !ledger.mayBeTorn(tags) else { continue }
@@ -26,6 +34,7 @@ extension World {
 
     /// A change is acknowledged: every member that the registry calls active holds it (G1, G5).
     func checkAcknowledged(_ request: SimulatedDevice.Request, _ device: SimulatedDevice) {
+        if let coder { return checkStripedAcknowledged(request, coder, device) }
         guard let record = registry.record, record.owner == device.owner else { return }
         let tag = UInt64(request.write)
         for member in record.members where member.state == .active {
@@ -41,6 +50,7 @@ extension World {
 
     /// A member was promoted: it holds what the others hold, but for what is being written (G5).
     func checkPromoted(_ member: MemberRecord, in record: VolumeRecord) {
+        if let coder { return checkStripedPromoted(member, in: record, coder) }
         // (While the last member is away or being repaired, its successor may be more whole than it.)
         guard let device = devices.last(where: { $0.owner == record.owner }),
             device.engine.phase == .serving, device.engine.absent.isEmpty,
@@ -67,7 +77,7 @@ extension World {
     func checkRepair(_ settled: ByteCount, by device: SimulatedDevice) {
         let most =
             UInt64(RegionLayout.intentSlotCount) * UInt64(scenario.blocks)
-            * Scenario.blockSize
+            * Scenario.blockSize * UInt64(coder == nil ? 1 : scenario.memberCount)
         if settled.bytes > most { violated("a takeover repairs \(settled)") }
         if settled != .zero { note("device \(device.number) repairs \(settled)") }
     }
@@ -120,7 +130,7 @@ extension World {
         else { return false }
         let active = record.members.filter { $0.state == .active }
         guard clients.contains(where: { $0.device === device }) else { return false }
-        return active.count >= scenario.copies && device.engine.isSettled
+        return active.count >= scenario.memberCount && device.engine.isSettled
             && !device.isChanging && !device.isReplacing
             && device.engine.active.count == active.count
     }
@@ -135,7 +145,9 @@ extension World {
             violated("a snapshot changed after it was made")
         }
         guard !isVolumeLost, let device = devices.last, let record = registry.record else { return }
-        let regions = record.members.filter { $0.state == .active }.compactMap { region($0) }
+        let active = record.members.filter { $0.state == .active }
+        if let coder { judgeStripes(active, coder) }
+        let regions = coder == nil ? active.compactMap { region($0) } : []
         for region in regions.dropFirst() where region.tags != regions[0].tags {
             violated("members differ at rest")
         }

@@ -29,12 +29,17 @@ struct Ledger {
     }
 
     let blocks: Int
+    /// Losing a device and a member at once may tear what was not answered (mirrors).
+    let mayTear: Bool
     /// By id, less one.
     private(set) var writes: [Write] = []
     private(set) var reads: [Read] = []
     private(set) var snapshots: [Snapshot] = []
 
-    init(blocks: Int) { self.blocks = blocks }
+    init(blocks: Int, mayTear: Bool) {
+        self.blocks = blocks
+        self.mayTear = mayTear
+    }
 
     /// A client sends a write; returns its id.
     mutating func invoke(_ blocks: Range<Int>, at time: UInt64, on device: Int) -> UInt32 {
@@ -61,6 +66,7 @@ struct Ledger {
 
     /// A member was lost together with a device: its unanswered writes may be torn.
     mutating func excuseTorn(before device: Int) {
+        guard mayTear else { return }
         for index in writes.indices
         where writes[index].device < device && !writes[index].isAcknowledged {
             writes[index].mayBeTorn = true
@@ -68,7 +74,7 @@ struct Ledger {
     }
 
     mutating func excuseTorn(_ id: UInt32) {
-        if id != 0 { writes[Int(id) - 1].mayBeTorn = true }
+        if id != 0, mayTear { writes[Int(id) - 1].mayBeTorn = true }
     }
 
     func mayBeTorn(_ tags: some Sequence<UInt64>) -> Bool {

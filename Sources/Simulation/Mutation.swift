@@ -10,15 +10,19 @@ public enum Mutation: String, CaseIterable, Sendable, CustomStringConvertible {
     case cutsWithoutDraining
     case dataBeforeIntent
     case forgetsDirtyBits
+    case forgetsParity
     case ignoresLease
+    case keepsRecords
     case servesUnfenced
     case skipsCopies
     case skipsFencing
     case skipsRedo
     case skipsRepair
     case storesEmptyMaps
+    case storesInPlaceAtOnce
     case swapsRepairSource
     case trustsLandedMark
+    case trustsRecords
 
     /// How many seeds it may take to find it.
     public var seedsAllowed: Int {
@@ -38,6 +42,12 @@ public enum Mutation: String, CaseIterable, Sendable, CustomStringConvertible {
         case .cutsWithoutDraining: "A snapshot is cut while writes are in flight."
         case .dataBeforeIntent: "The data of a write is stored before its intent."
         case .forgetsDirtyBits: "Writes do not mark their extents in the dirty maps."
+        case .forgetsParity: "A write to a part of a stripe leaves the parity as it was."
+        case .keepsRecords: "A record that is dropped after a takeover stays in its redo slot."
+        case .storesInPlaceAtOnce:
+            "A member of an erasure set has bytes in place before all others have their records."
+        case .trustsRecords:
+            "A record is believed without the check of its bytes where placement has no order."
         case .ignoresLease: "Reads are answered without knowing whether the set was taken over."
         case .servesUnfenced:
             "A new owner does not wait for the lease of a member it could not fence."

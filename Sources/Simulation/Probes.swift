@@ -31,6 +31,14 @@ public enum Probe: UInt8, CaseIterable, Sendable {
     case snapshotWhileDegraded
     case clientLeftMidRequest
     case volumeLost
+    case degradedRead
+    case degradedWrite
+    case stoodStill
+    case membersReturned
+    case recordCarriedOut
+    case recordDropped
+    case redoSlotsTaken
+    case severalRebuiltAtOnce
 
     /// The name, as written in reports.
     public var name: String { "\(self)" }
@@ -74,6 +82,14 @@ public enum Probe: UInt8, CaseIterable, Sendable {
         case .cutRefused: "A snapshot was refused."
         case .snapshotWhileDegraded: "A snapshot was taken while a member was missing."
         case .clientLeftMidRequest: "A client disconnected with requests in flight."
+        case .degradedRead: "Bytes of a missing member were worked out for a read."
+        case .degradedWrite: "Bytes of a missing member were worked out for a write."
+        case .stoodStill: "An erasure set stood still, as fewer than K members were left."
+        case .membersReturned: "An erasure set went on after it had stood still."
+        case .recordCarriedOut: "A record in a redo slot was carried out by a new owner."
+        case .recordDropped: "A record that not all members had was dropped by a new owner."
+        case .redoSlotsTaken: "A write took the last redo slot."
+        case .severalRebuiltAtOnce: "Several members of an erasure set were rebuilt at once."
         case .volumeLost: "So many members were lost that the volume was, too."
         }
     }

@@ -27,7 +27,7 @@ final class SimulatedRegistry {
         do {
             record = try VolumeRecord(
                 name: "vol0", id: volumeID, size: scenario.size,
-                layout: .mirror(copies: scenario.copies), ordering: scenario.ordering,
+                layout: scenario.layout, ordering: scenario.ordering,
                 members: members)
         } catch {
             world.violated("the volume could not be made: \(error)")

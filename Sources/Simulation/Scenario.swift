@@ -55,12 +55,25 @@ public struct Scenario: Sendable, Hashable, CustomStringConvertible {
         ]
     }
 
+    /// The code of an erasure set.
+    public struct Code: Sendable, Hashable {
+        public var data: Int
+        public var parity: Int
+        /// The size of a chunk, in bytes.
+        public var chunk: UInt64
+        /// How many chunks a redo slot holds.
+        public var redoRows: UInt64 = 2
+        public var redoSlots = 4
+    }
+
     public static let blockSize: UInt64 = 4096
 
     public var seed: UInt64
     /// How many requests clients send.
     public var steps: Int
     public var copies: Int
+    /// Of an erasure set; nil for a mirror.
+    public var code: Code?
     /// Appliances beside those of the first members.
     public var spares: Int
     public var ordering: Ordering
@@ -88,7 +101,7 @@ public struct Scenario: Sendable, Hashable, CustomStringConvertible {
     public var script: Script?
 
     public static var names: [String] {
-        ["any", "shared-memory", "message", "verbs", "calm", "rebuild", "partition"]
+        ["any", "shared-memory", "message", "verbs", "calm", "rebuild", "partition", "erasure"]
     }
 
     /// The plainest scenario over a transport.
@@ -133,8 +146,11 @@ public struct Scenario: Sendable, Hashable, CustomStringConvertible {
         mayKeepMemory = chance.oneIn(2)
         hedges = chance.oneIn(2)
         isThrottled = chance.oneIn(4)
+        // (Draws of its own: what is said above of a seed stays as it is.)
+        var codeChance = Chance(seed: seed, stream: "code")
+        if codeChance.oneIn(3) || name == "erasure" { code = Self.drawCode(&codeChance) }
         switch name {
-        case nil, "any": break
+        case nil, "any", "erasure": break
         case "shared-memory": transport = .sharedMemory
         case "message": transport = .message
         case "verbs": transport = .verbs
@@ -152,6 +168,38 @@ public struct Scenario: Sendable, Hashable, CustomStringConvertible {
         if transport == .sharedMemory { mayKeepMemory = false }
     }
 
+    private static func drawCode(_ chance: inout Chance) -> Code {
+        var code = chance.pick(from: [
+            Code(data: 2, parity: 1, chunk: 4096), Code(data: 2, parity: 1, chunk: 2048),
+            Code(data: 2, parity: 2, chunk: 8192), Code(data: 2, parity: 2, chunk: 4096),
+            Code(data: 3, parity: 2, chunk: 4096), Code(data: 4, parity: 2, chunk: 1024),
+            Code(data: 4, parity: 2, chunk: 4096), Code(data: 2, parity: 3, chunk: 4096),
+        ])
+        code.redoRows = UInt64(chance.within(1...4))
+        code.redoSlots = chance.pick(from: [1, 2, 4, 8])
+        return code
+    }
+
+    public var layout: Layout {
+        code.map { .erasure(data: $0.data, parity: $0.parity) } ?? .mirror(copies: copies)
+    }
+    /// How many members a healthy set has.
+    public var memberCount: Int { layout.memberCount }
+    /// Where the bytes of an erasure set stand; nil for a mirror.
+    public var stripes: StripeGeometry? {
+        guard let code else { return nil }
+        return try? StripeGeometry(
+            dataShards: code.data, parityShards: code.parity, chunk: ByteCount(code.chunk),
+            size: size, redoSlotSize: ByteCount(code.redoRows * code.chunk),
+            redoSlotCount: code.redoSlots)
+    }
+    /// How much each member holds.
+    var regionSize: ByteCount { stripes?.regionDataSize ?? size }
+    /// The granule of rebuild.
+    var extentSize: ByteCount {
+        ByteCount(UInt64(blocksPerExtent) * (stripes?.stripeSize.bytes ?? Self.blockSize))
+    }
+
     public var size: ByteCount { ByteCount(UInt64(blocks) * Self.blockSize) }
 
     // MARK: Times, in nanoseconds
@@ -164,7 +212,7 @@ public struct Scenario: Sendable, Hashable, CustomStringConvertible {
     func tuning(mutation: Mutation?) -> Tuning {
         var tuning = Tuning()
         tuning.patience = 2_000_000_000
-        tuning.extentSize = ByteCount(UInt64(blocksPerExtent) * Self.blockSize)
+        tuning.extentSize = extentSize
         tuning.zeroStep = ByteCount(4 * Self.blockSize)
         tuning.tearsWrites = transport == .verbs
         if isThrottled { tuning.rebuildRate = .mebibytes(4) }
@@ -180,13 +228,20 @@ public struct Scenario: Sendable, Hashable, CustomStringConvertible {
     public var description: String {
         let kinds = zip(Faults.each, Faults.names).filter { faults.contains($0.0) }.map(\.1)
         return """
-            seed \(seed): mirror:\(copies) \(ordering) over \(transport.rawValue), \(spares) spare \
+            seed \(seed): \(layoutText) \(ordering) over \(transport.rawValue), \(spares) spare \
             appliances, \(blocks) blocks in extents of \(blocksPerExtent), \(clients) clients at depth \
             \(depth), \(steps) requests, \(faultCount) faults\
             \(without.isEmpty ? "" : " without \(without.sorted())") of \
             \(kinds.isEmpty ? "no kind" : kinds.joined(separator: " "))\
             \(mayKeepMemory ? ", memory kept" : "")\(hedges ? ", hedged" : "")\
             \(isThrottled ? ", throttled" : "")
+            """
+    }
+
+    private var layoutText: String {
+        guard let code else { return "\(layout)" }
+        return """
+            \(layout) in chunks of \(code.chunk) with \(code.redoSlots) redo slots of \(code.redoRows)
             """
     }
 
@@ -211,7 +266,7 @@ public struct Scenario: Sendable, Hashable, CustomStringConvertible {
         add { $0.isThrottled = false }
         add { $0.longestRequest = 2 }
         add { $0.spares = 0 }
-        add { $0.copies = max(1, $0.copies - 1) }
+        if code == nil { add { $0.copies = max(1, $0.copies - 1) } }
         add { $0.steps = max(1, $0.steps - 1) }
         return smaller
     }

@@ -40,12 +40,16 @@ final class World {
     var faults: Chance
     var clientChance: Chance
     var names: Chance
+    /// Which members a check leaves out.
+    var checks: Chance
 
     var appliances: [SimulatedAppliance] = []
     var devices: [SimulatedDevice] = []
     var clients: [SimulatedClient] = []
     let registry: SimulatedRegistry
     var ledger: Ledger
+    /// Of an erasure set; nil for a mirror.
+    let coder: StripeCoder?
     var probes = ProbeCounts()
     var violations: [String] = []
     var trace: [String] = []
@@ -76,22 +80,24 @@ final class World {
         faults = Chance(seed: scenario.seed, stream: "faults")
         clientChance = Chance(seed: scenario.seed, stream: "clients")
         names = Chance(seed: scenario.seed, stream: "names")
-        ledger = Ledger(blocks: scenario.blocks)
+        checks = Chance(seed: scenario.seed, stream: "checks")
+        ledger = Ledger(blocks: scenario.blocks, mayTear: scenario.code == nil)
+        coder = scenario.stripes.map { StripeCoder($0) }
         registry = SimulatedRegistry(scenario, &names)
         registry.world = self
         build()
     }
 
     private func build() {
-        for index in 0..<scenario.copies + scenario.spares {
+        for index in 0..<scenario.memberCount + scenario.spares {
             let appliance = SimulatedAppliance(
                 index: index, incarnation: Incarnation(.random(using: &names)), world: self)
             appliances.append(appliance)
         }
         var members: [MemberRecord] = []
-        for index in 0..<scenario.copies {
+        for index in 0..<scenario.memberCount {
             let id = RegionID(.random(using: &names))
-            let region = SimulatedRegion(id: id, dataSize: scenario.size)
+            let region = SimulatedRegion(id: id, dataSize: scenario.regionSize)
             appliances[index].regions[id] = region
             OrderedAccess(region: region, budget: StoreBudget()).writeLabel(
                 RegionLabel(

@@ -109,6 +109,8 @@ extension Volume {
                 engine.mapWord(Int(word), of: lost), Int(word), of: lost)
             channel.commitWrite(PendingAccess(purpose: AccessPurpose.nothing))
         case .probe: channel.probe(pending)
+        case .gather, .fetch, .redo, .apply, .discard, .rebuild, .fold, .verify:
+            preconditionFailure("no erasure set is served")
         }
     }
 

@@ -150,6 +150,7 @@ package struct VolumeCounters: Hashable, Sendable {
                     carryOutWrites()
                     carryOut(operation)
                 case .reply(let token, let outcome): answer(Int(token), outcome)
+                case .encode, .decode: preconditionFailure("no erasure set is served")
                 case .record(let decision): decisions(id, decision)
                 case .disconnect(let member): cut(member)
                 }

@@ -83,6 +83,7 @@ extension ResiliencySet {
 
     /// Asks another member beside a slow one.
     private mutating func hedge(_ index: Int) {
+        if stripes != nil { return readAround(index) }
         let asked = table[index].pending
         guard asked.count == 1, let slow = asked.first else { return }
         suspects.insert(slow)
@@ -149,7 +150,9 @@ extension ResiliencySet {
             guard let index = table.find(ticket), table[index].stage == .running else { continue }
             if table[index].pending.contains(member) {
                 complete(ticket, on: member, .failed)
-            } else if table[index].takesFrom(member), let target = table[index].pending.first {
+            } else if stripes == nil, table[index].takesFrom(member),
+                let target = table[index].pending.first
+            {
                 complete(ticket, on: target, .sourceFailed)
             }
         }

@@ -7,6 +7,8 @@
 //                           ▼               ▼                       ▼
 //                        dropped here at once, recorded next     removed: its region is a snapshot
 //
+// (Of an erasure set K members are the last; what is said of one is said of them: Absence.)
+//
 // The last active member never fails for being out of reach: it is absent, and requests wait for it.
 // Only the loss of its memory ends it.
 //
@@ -28,7 +30,7 @@ extension ResiliencySet {
     /// memory that is mapped). Such a member is dropped like any other unless it is the last copy: that
     /// one goes on being read, written and copied from until another member is whole.
     public mutating func memberLost(_ member: MemberIndex, isAccessible: Bool) {
-        if isAccessible, active == MemberSet(member) {
+        if isAccessible, isNeeded(member) {
             forsaken.insert(member)
             return
         }
@@ -65,7 +67,7 @@ extension ResiliencySet {
         dropForsaken()
         // The last member went away while this one's promotion was being recorded. It is not the last any
         // more; and what failed on it, but not here, it misses.
-        for other in absent {
+        for other in absent where stripes == nil {
             dropMember(other, mayReturn: true)
             dirty.merge(spoiled, into: other)
         }
@@ -73,7 +75,7 @@ extension ResiliencySet {
 
     /// Drops the last copies of dead appliances, now that there is another.
     private mutating func dropForsaken() {
-        for member in forsaken where active.contains(member) && active.count > 1 {
+        for member in forsaken where active.contains(member) && !isNeeded(member) {
             dropMember(member, mayReturn: false)
         }
     }
@@ -138,6 +140,7 @@ extension ResiliencySet {
             cut = .none
         }
         closeRepair()
+        resumeRedo()
         recordNext()
         releaseRecorded()
         confirmReads()
@@ -156,13 +159,19 @@ extension ResiliencySet {
         startWaiting()
     }
 
+    /// Whether nothing could be read without this member.
+    private func isNeeded(_ member: MemberIndex) -> Bool {
+        active.contains(member) && active.count <= membersNeeded
+    }
+
     /// An operation on a member failed: the member is dropped, unless it is the last.
     mutating func memberFailed(_ member: MemberIndex) {
-        if active == MemberSet(member) {
-            guard absent.isEmpty else { return }
+        if isNeeded(member) {
+            guard !absent.contains(member) else { return }
             absent.insert(member)
             if phase == .repairing { isPlanStale = true }
             continueCut()
+            if stripes != nil { standStill() }
             return
         }
         dropMember(member, mayReturn: true)
@@ -186,6 +195,7 @@ extension ResiliencySet {
         if phase == .repairing { isPlanStale = true }
         if scrubbing.isRunning { scrubbing.forget(member) }
         recordNext()
+        if stripes != nil, active.count < membersNeeded { standStill() }
     }
 
     /// What was in flight when a member failed is what it may miss besides later writes.
@@ -216,8 +226,9 @@ extension ResiliencySet {
     /// Asks for the next change to be recorded, unless one is under way.
     mutating func recordNext() {
         guard recording == .idle, phase != .fenced else { return }
-        // (A failure that is recorded before the survivors' maps are whole would make stale ones count.)
-        guard mapStores == 0, absent.isEmpty else { return }
+        // (A failure that is recorded before the survivors' maps are whole would make stale ones count. When the
+        // set is lost they count for nothing.)
+        guard mapStores == 0, absent.isEmpty || active.count < membersNeeded else { return }
         let decision: MembershipDecision
         if !unrecorded.isEmpty {
             decision = .fail(unrecorded)
@@ -241,7 +252,8 @@ extension ResiliencySet {
         var cursor = table.oldest
         while let index = cursor {
             cursor = table.newer(than: index)
-            if table[index].stage == .recording { conclude(index, .done) }
+            guard table[index].stage == .recording else { continue }
+            if let stripes { proceed(index, stripes) } else { conclude(index, .done) }
         }
         continueCut()
     }

@@ -4,12 +4,19 @@ import RemoteMemory
 
 /// Which slots are taken, and what was last written through each.
 struct IntentSlots: ~Copyable {
-    private var free = UInt64.max
+    private var free: UInt64
+    private let all: UInt64
     /// Slots whose last multi-write is complete on all members without its mark saying so.
     private var unmarked: UInt64 = 0
     private let sequences = FixedArray<UInt64>(
         repeating: 0, count: RegionLayout.intentSlotCount)
     private(set) var lastSequence: UInt64 = 0
+
+    /// So many slots, at most all there are.
+    init(count: Int) {
+        all = UInt64.max >> UInt64(UInt64.bitWidth - count)
+        free = all
+    }
 
     /// Takes a slot and the next sequence; nil when all multi-writes that may be in flight are.
     ///
@@ -23,6 +30,13 @@ struct IntentSlots: ~Copyable {
         lastSequence += 1
         sequences[slot] = lastSequence
         return (UInt8(slot), lastSequence)
+    }
+
+    /// The next sequence, for the next step through a slot that is taken.
+    mutating func renew(_ slot: UInt8) -> UInt64 {
+        lastSequence += 1
+        sequences[Int(slot)] = lastSequence
+        return lastSequence
     }
 
     @inline(__always)
@@ -45,6 +59,7 @@ struct IntentSlots: ~Copyable {
         lastSequence = max(lastSequence, sequence)
     }
 
-    var areAllFree: Bool { free == .max }
+    var areAllFree: Bool { free == all }
+    var hasFree: Bool { free != 0 }
     var hasUnmarked: Bool { unmarked != 0 }
 }

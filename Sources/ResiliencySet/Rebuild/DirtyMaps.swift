@@ -96,9 +96,15 @@ struct DirtyMaps: ~Copyable {
 
     /// Marks the extents of a write as missing on all members that are away; returns those for which
     /// that is news.
-    mutating func markAway(_ range: ByteRange) -> MemberSet {
+    @inline(__always)
+    mutating func markAway(_ range: ByteRange) -> MemberSet { markAway(range, among: away) }
+
+    /// The same for those of `members` alone: the write has nothing for others.
+    mutating func markAway(_ range: ByteRange, among members: MemberSet) -> MemberSet {
         var news = MemberSet()
-        for member in away where mark(range, of: member) { news.insert(member) }
+        for member in away.intersection(members) where mark(range, of: member) {
+            news.insert(member)
+        }
         return news
     }
 
@@ -128,6 +134,21 @@ struct DirtyMaps: ~Copyable {
         guard let map = maps[member.number] else { return }
         map.extents.remove(extent)
         noteWhole(member)
+    }
+
+    /// Tells the maps that there are from those to come.
+    var latestLife: UInt32 { lives }
+
+    /// The rebuilding members that miss the extent at the start of `range`, of lives up to `life`.
+    func missing(_ range: ByteRange, before life: UInt32) -> MemberSet {
+        let extent = Int(range.start.bytes / extentSize.bytes)
+        var missing = MemberSet()
+        for member in rebuilding {
+            guard let map = maps[member.number], map.life <= life, map.extents.contains(extent)
+            else { continue }
+            missing.insert(member)
+        }
+        return missing
     }
 
     /// The rebuilding members that hold an extent which `range` touches.

@@ -40,8 +40,12 @@ extension ResiliencySet {
     /// load, back to back when idle.
     public mutating func advanceBackground() -> Bool {
         guard phase == .serving, table.hasRoom else { return false }
-        if !rebuilding.isEmpty, !reachable.isEmpty {
+        if !rebuilding.isEmpty, canServe {
             if let (member, range) = nextToCopy(), let map = dirty[member] {
+                if let stripes {
+                    appendStripedCopy(member, range, stripes)
+                    return true
+                }
                 let index = table.append(.rebuildCopy, range, token: map.life, at: now)
                 table[index].next = MemberSet(member)
                 start(index)
@@ -142,7 +146,7 @@ extension ResiliencySet {
     }
 
     /// A rebuilding member holds one extent more.
-    private mutating func held(_ range: ByteRange, on member: MemberIndex) {
+    mutating func held(_ range: ByteRange, on member: MemberIndex) {
         let extent = Int(range.start.bytes / dirty.extentSize.bytes)
         dirty.copied(extent, to: member)
         storeMapWord(extent / 64, of: member)

@@ -29,6 +29,7 @@ extension ResiliencySet {
         isPlanStale = false
         isClosingRepair = false
         for member in dirty.members { markFound(asMissingOn: member) }
+        if stripes != nil { return planRedo() }
         let steps = RepairPlan.steps(for: found, active: active)
         repairSteps = steps.reversed()
         let bytes = steps.reduce(UInt64(0)) { $0 + $1.range.count.bytes }
@@ -51,13 +52,15 @@ extension ResiliencySet {
 
     private mutating func continueRepair() {
         guard absent.isEmpty else { return }
-        guard let step = repairSteps.last else {
-            found = []
-            isClosingRepair = true
-            for member in dirty.members { storeMap(of: member, on: keepers) }
-            return closeRepair()
-        }
+        guard let step = repairSteps.last else { return beginClosingRepair() }
         start(table.appendFirst(.repair, step.range, at: now))
+    }
+
+    mutating func beginClosingRepair() {
+        found = []
+        isClosingRepair = true
+        for member in dirty.members { storeMap(of: member, on: keepers) }
+        closeRepair()
     }
 
     /// Serves, once all steps are done, every active member has the dirty maps, and the registry knows who
@@ -67,7 +70,7 @@ extension ResiliencySet {
     /// for an active one would then find it different, and no intent that tells.)
     mutating func closeRepair() {
         guard isClosingRepair, phase == .repairing, mapStores == 0, absent.isEmpty,
-            unrecorded.isEmpty, !isPromotingSpoiled
+            unrecorded.isEmpty, !isPromotingSpoiled, active.count >= membersNeeded
         else { return }
         isClosingRepair = false
         phase = .serving

@@ -20,11 +20,15 @@ struct Entry: BitwiseCopyable {
         /// Zeroes whose memory is given back.
         case discard
         case rebuildCopy, repair, compare
+        /// A change of an erasure set that is answered already, on its way from redo slots to its place.
+        case applying
         /// Without a range: a dirty map is stored, a member is asked whether it is there.
         case mapStore, probe
 
         /// Changes the contents of the device.
-        var isChange: Bool { self == .write || self == .zero || self == .discard }
+        var isChange: Bool {
+            self == .write || self == .zero || self == .discard || self == .applying
+        }
         /// Excludes everything else from its range, rather than only changes.
         var isExclusive: Bool { isChange || self == .repair }
     }
@@ -67,7 +71,7 @@ struct Entry: BitwiseCopyable {
     func takesFrom(_ member: MemberIndex) -> Bool {
         switch kind {
         case .rebuildCopy, .repair, .compare: done.contains(member)
-        case .read, .write, .zero, .discard, .mapStore, .probe: false
+        case .read, .write, .zero, .discard, .applying, .mapStore, .probe: false
         }
     }
 
@@ -75,7 +79,7 @@ struct Entry: BitwiseCopyable {
     var isRequest: Bool {
         switch kind {
         case .read, .write, .zero, .discard: true
-        case .rebuildCopy, .repair, .compare, .mapStore, .probe: false
+        case .applying, .rebuildCopy, .repair, .compare, .mapStore, .probe: false
         }
     }
 }
@@ -194,6 +198,9 @@ struct RequestTable: ~Copyable {
         firstFree = Int16(index)
         count -= 1
     }
+
+    /// Makes the entry's ticket worth nothing: what was asked for is not awaited any more.
+    func renew(_ index: Int) { entries[index].generation &+= 1 }
 
     @inline(__always)
     mutating func setStage(_ index: Int, _ stage: Entry.Stage) {

@@ -29,6 +29,7 @@ extension ResiliencySet {
             case .zero: .zero
             case .discard: .discard
             }
+        if let stripes { return submitStriped(entryKind, range, token: token, stripes) }
         let index = table.append(entryKind, range, token: token, at: now)
         start(index)
     }
@@ -36,6 +37,7 @@ extension ResiliencySet {
     /// Starts an entry unless it must wait; returns whether it runs.
     @inline(__always) @discardableResult
     mutating func start(_ index: Int) -> Bool {
+        if let stripes { return startStriped(index, stripes) }
         guard !table.isBlocked(index) else { return false }
         switch table[index].kind {
         case .read: return startRead(index)
@@ -43,7 +45,7 @@ extension ResiliencySet {
         case .rebuildCopy: return startRebuildCopy(index)
         case .repair: return startRepairStep(index)
         case .compare: return startComparison(index)
-        case .mapStore, .probe: return false
+        case .applying, .mapStore, .probe: return false
         }
     }
 
@@ -72,6 +74,7 @@ extension ResiliencySet {
             slots.release(table[index].slot)
             changesInFlight -= 1
         }
+        if stripes != nil { releaseWork(index) }
         if table[index].isRequest { effects.push(.reply(request: table[index].token, outcome)) }
         table.remove(index)
     }

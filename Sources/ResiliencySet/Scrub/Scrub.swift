@@ -94,10 +94,11 @@ extension ResiliencySet {
     public var isScrubbing: Bool { scrubbing.isRunning || scrubbing.isComparing }
 
     mutating func advanceScrub() -> Bool {
-        guard !reachable.isEmpty else {
+        guard canServe else {
             scrubbing.abandon()
             return false
         }
+        if let stripes { return advanceScrub(stripes) }
         guard scrubbing.isRunning, !scrubbing.isComparing,
             let (member, range) = scrubbing.next(active: active)
         else { return false }

@@ -20,9 +20,10 @@ extension ResiliencySet {
     ///
     /// Ends with `recorded(.cut)`, `cutRefused`, or the member's failure.
     public mutating func beginCut(of member: MemberIndex) -> Bool {
-        guard phase == .serving, cut == .none, active.contains(member), active.count > 1 else {
-            return false
-        }
+        // (One region of an erasure set holds no volume.)
+        guard stripes == nil, phase == .serving, cut == .none, active.contains(member),
+            active.count > 1
+        else { return false }
         cut = .draining(member)
         continueCut()
         return true

@@ -125,6 +125,8 @@ extension SimulatedDevice {
                 return .done
             }
         case .probe: return { _ in .done }
+        case .gather, .fetch, .redo, .apply, .discard, .rebuild, .fold, .verify:
+            return captureStriped(operation)
         }
     }
 
@@ -138,7 +140,7 @@ extension SimulatedDevice {
     }
 
     /// The words of the dirty maps of `marks` that cover `range`.
-    private func markWords(_ marks: MemberSet, _ range: ByteRange) -> [MapWord] {
+    func markWords(_ marks: MemberSet, _ range: ByteRange) -> [MapWord] {
         guard !marks.isEmpty, !mutation(.forgetsDirtyBits) else { return [] }
         return marks.flatMap { member in
             engine.mapWords(of: range).map {

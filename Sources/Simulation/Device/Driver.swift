@@ -52,7 +52,7 @@ extension SimulatedDevice {
 
     private func performInPlace(_ operation: RemoteOperation, _ channel: Channel) {
         guard let region = mapped(channel) else { return fail(operation) }
-        if mutation(.completesEarly), case .write = operation.action {
+        if mutation(.completesEarly), operation.isPlacement {
             let late = capture(operation, region: region, source: nil)
             engine.complete(operation.ticket, on: operation.member, .done)
             world.after(50_000) { [self] in _ = late(OrderedAccess(region: region, budget: budget))
@@ -73,6 +73,7 @@ extension SimulatedDevice {
         let outcome = capture(operation, region: region, source: source)(access)
         if budget.isSpent { return kill() }
         takeData(operation, region)
+        brought(operation, region)?()
         engine.complete(operation.ticket, on: operation.member, outcome)
     }
 
@@ -116,7 +117,7 @@ extension SimulatedDevice {
     private func post(_ operation: RemoteOperation, _ channel: Channel, copied: [UInt64]?) {
         let key = channel.await(
             OutstandingOperation(fail: { [self] in complete(operation, .failed) }))
-        if mutation(.completesEarly), case .write = operation.action {
+        if mutation(.completesEarly), operation.isPlacement {
             world.after(2000, at: .device(self)) { [self] in
                 channel.resolve(key) { [self] in complete(operation, .done) }
             }
@@ -164,6 +165,7 @@ extension SimulatedDevice {
         let isRead =
             if case .read(let range, _) = operation.action { range } else { ByteRange?.none }
         let tags = isRead.map { Array(region.read($0)) }
+        let take = brought(operation, region)
         world.answer(channel, to: self) { [self] in
             channel.resolve(key) { [self] in
                 if let tags, engine.awaits(operation.ticket, from: operation.member),
@@ -174,6 +176,8 @@ extension SimulatedDevice {
                     }
                     requests[Int(token)].data = tags
                 }
+                // (A work area may be somebody else's by now.)
+                if engine.awaits(operation.ticket, from: operation.member) { take?() }
                 complete(operation, outcome)
             }
         }
@@ -239,6 +243,16 @@ extension SimulatedDevice {
     func failOutstanding(_ channel: Channel) {
         for operation in channel.takeOutstanding() { operation.fail() }
         // (Nothing may be on its way: then its members are noticed by their probes.)
+    }
+}
+
+extension RemoteOperation {
+    /// Whether clients' data is in place when it is done.
+    fileprivate var isPlacement: Bool {
+        switch action {
+        case .write, .apply: true
+        default: false
+        }
     }
 }
 

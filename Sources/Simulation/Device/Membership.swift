@@ -150,8 +150,9 @@ extension SimulatedDevice {
     private func reconnect(_ member: MemberIndex) {
         guard !isReconnecting, let known = record.member(member)
         else { return }
+        guard world.coder == nil else { return reopenMembers() }
         if transport == .sharedMemory {
-            let found = channels[member.number]?.mapping.map { intents(in: $0) } ?? []
+            let found = channels[member.number]?.mapping.map { intents(in: $0, of: member) } ?? []
             engine.memberReturned(member, intents: found)
             return drain()
         }
@@ -163,7 +164,7 @@ extension SimulatedDevice {
                 world.note("device \(number) has member \(member) back")
                 guard let region = channels[member.number]?.mapping else { return }
                 replayRedo(region)
-                engine.memberReturned(member, intents: intents(in: region))
+                engine.memberReturned(member, intents: intents(in: region, of: member))
             case .lost: engine.memberLost(member, isAccessible: false)
             case .unreachable, .held: return
             }
@@ -173,7 +174,8 @@ extension SimulatedDevice {
 
     private func replaceMissing() {
         let live = record.members.filter { $0.state == .active || $0.state == .rebuilding }
-        guard live.count < world.scenario.copies, engine.unrecorded.isEmpty, !engine.active.isEmpty
+        guard live.count < world.scenario.memberCount, engine.unrecorded.isEmpty,
+            !engine.active.isEmpty
         else { return }
         // A member whose memory is still there misses little: it comes first.
         for member in record.members where member.state == .failed {
@@ -188,7 +190,15 @@ extension SimulatedDevice {
         let candidates = world.appliances.filter {
             $0.life == .running && !$0.isFull && !taken.contains($0.name)
         }
-        guard let appliance = candidates.first, let index = freeIndex else { return }
+        guard let appliance = candidates.first else { return }
+        if world.coder != nil {
+            // (The place of the one that is gone: its shards are asked of nobody else.)
+            let places = (0..<world.scenario.memberCount).map { MemberIndex($0) }
+            guard let index = places.first(where: { place in !live.contains { $0.index == place } })
+            else { return }
+            return addMember(index, on: appliance)
+        }
+        guard let index = freeIndex else { return }
         addMember(index, on: appliance)
     }
 
@@ -215,7 +225,7 @@ extension SimulatedDevice {
                 identities[again.index.number] = again.region
                 engine.add(
                     again.index, epoch: record.epoch, keepsData: true,
-                    intents: intents(in: region))
+                    intents: intents(in: region, of: again.index))
                 drain()
             }
         }
@@ -226,6 +236,7 @@ extension SimulatedDevice {
             index: index, state: .rebuilding, region: RegionID(.random(using: &world.names)),
             appliance: appliance.name, incarnation: appliance.incarnation)
         let gone = record.members.filter { other in
+            if other.index == index { return true }
             guard other.state == .failed,
                 let home = world.appliances.first(where: { $0.name == other.appliance })
             else { return false }
@@ -237,7 +248,7 @@ extension SimulatedDevice {
             guard isMade else { return isReplacing = false }
             if appliance.life == .running, appliance.incarnation == member.incarnation {
                 appliance.regions[member.region] = SimulatedRegion(
-                    id: member.region, dataSize: world.scenario.size)
+                    id: member.region, dataSize: world.scenario.regionSize)
             }
             open(member) { [self] outcome in
                 isReplacing = false
@@ -272,10 +283,13 @@ extension SimulatedDevice {
     }
 
     private func beginSnapshot() {
-        guard engine.active.count > 1, engine.unrecorded.isEmpty, let victim = engine.active.last
+        guard world.coder == nil, engine.active.count > 1, engine.unrecorded.isEmpty,
+            let victim = engine.active.last
         else { return }
         wantsSnapshot = false
-        if engine.active.count < world.scenario.copies { world.probes.hit(.snapshotWhileDegraded) }
+        if engine.active.count < world.scenario.memberCount {
+            world.probes.hit(.snapshotWhileDegraded)
+        }
         world.snapshotCount += 1
         let name = "s\(world.snapshotCount)"
         world.note("device \(number) is to cut member \(victim) off as \(name)")

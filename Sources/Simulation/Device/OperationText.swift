@@ -35,6 +35,21 @@ extension RemoteOperation {
         case .storeMap(let lost): return "map of \(lost)"
         case .storeMapWord(let lost, let word): return "word \(word) of the map of \(lost)"
         case .probe: return "probe"
+        case .gather(let range, let request): return "gather \(blocks(range)) request \(request)"
+        case .fetch(let span, let work): return "fetch \(span.start)+\(span.count) work \(work)"
+        case .redo(let slot, let intent, let request, let marks):
+            return """
+                redo \(intent.kind) \(intent.range.start)+\(intent.range.count) slot \(slot) sequence \
+                \(intent.sequence) of \(Array(intent.members)) request \(request)\
+                \(marks.isEmpty ? "" : " marks \(Array(marks))")
+                """
+        case .apply(let slot, let intent, _):
+            return "apply slot \(slot) sequence \(intent.sequence)"
+        case .discard(let slot): return "discard slot \(slot)"
+        case .rebuild(let window, let work, let sources):
+            return "rebuild \(window.start)+\(window.count) work \(work) from \(Array(sources))"
+        case .fold(let window, let work): return "fold \(window.start)+\(window.count) work \(work)"
+        case .verify(_, let work, let members): return "verify work \(work) of \(Array(members))"
         }
     }
 }

@@ -51,6 +51,8 @@ final class SimulatedDevice {
     var freeTokens = Array((0..<256).reversed())
     /// Clients whose requests wait for room.
     var stalled: [() -> Void] = []
+    /// The work areas of an erasure set: what each member brought, or what is to go to it.
+    var work: [[MemberIndex: StripedPart]]
     var cut: PendingCut?
     /// Registry changes are made one at a time, in order.
     var changes: [Change] = []
@@ -71,9 +73,11 @@ final class SimulatedDevice {
         self.record = record
         owner = OwnerID(.random(using: &world.names))
         links = Array(repeating: nil, count: world.appliances.count)
+        work = Array(repeating: [:], count: world.coder?.stripes.workAreaCount ?? 0)
         engine = ResiliencySet(
             size: world.scenario.size, ordering: world.scenario.ordering, epoch: record.epoch,
-            active: MemberSet(), tuning: world.scenario.tuning(mutation: world.mutation))
+            active: MemberSet(), stripes: world.scenario.stripes,
+            tuning: world.scenario.tuning(mutation: world.mutation))
     }
 
     var transport: Scenario.Transport { world.scenario.transport }
@@ -154,6 +158,8 @@ final class SimulatedDevice {
         while life == .running, let effect = engine.nextEffect() {
             switch effect {
             case .perform(let operation): perform(operation)
+            case .encode(let step): encode(step)
+            case .decode(let step): decode(step)
             case .reply(let token, let outcome): answer(Int(token), outcome)
             case .record(let decision): record(decision)
             case .disconnect(let member): disconnect(member)
@@ -178,6 +184,7 @@ final class SimulatedDevice {
     /// The last member went away in the middle of writes that it holds a part of, perhaps.
     private func noteAbsence() {
         let isAbsent = !engine.absent.isEmpty
+        if isAbsent, !wasAbsent, world.coder != nil { world.probes.hit(.stoodStill) }
         if isAbsent, !wasAbsent { exposeWrites() }
         wasAbsent = isAbsent
     }
@@ -213,7 +220,7 @@ final class SimulatedDevice {
             guard let from = channels[source.number]?.mapping,
                 let target = channels[operation.member.number]?.mapping
             else { return }
-            let found = intents(in: from).first { $0.slot == slot }?.content
+            let found = intents(in: from, of: source).first { $0.slot == slot }?.content
             if found?.intent.sequence != intent.sequence {
                 world.probes.hit(.repairedOld)
             } else {
@@ -230,6 +237,8 @@ final class SimulatedDevice {
         case .zero:
             if engine.request(of: operation.ticket) == nil { world.probes.hit(.repairedZeroes) }
         case .read, .copy, .compare, .complete, .storeMap, .storeMapWord, .probe: return
+        case .gather, .fetch, .redo, .apply, .discard, .rebuild, .fold, .verify:
+            probeStriped(operation)
         }
     }
 

@@ -118,7 +118,7 @@ extension SimulatedDevice {
         guard isSame else { return .lost }
         if mutation(.believesLostMemory), appliance.regions[member.region] == nil {
             appliance.regions[member.region] = SimulatedRegion(
-                id: member.region, dataSize: world.scenario.size)
+                id: member.region, dataSize: world.scenario.regionSize)
         }
         guard let region = appliance.regions[member.region] else { return .lost }
         if transport == .sharedMemory, !mutation(.skipsFencing) {
@@ -185,7 +185,8 @@ extension SimulatedDevice {
         }
         engine = ResiliencySet(
             size: world.scenario.size, ordering: world.scenario.ordering, epoch: record.epoch,
-            active: MemberSet(active), tuning: world.scenario.tuning(mutation: world.mutation))
+            active: MemberSet(active), stripes: world.scenario.stripes,
+            tuning: world.scenario.tuning(mutation: world.mutation))
         engine.setTime(world.now)
         for member in record.members { identities[member.index.number] = member.region }
         for member in active { gather(member) }
@@ -207,7 +208,7 @@ extension SimulatedDevice {
         guard let region = channels[member.number]?.mapping else { return }
         replayRedo(region)
         guard !mutation(.skipsRepair) else { return }
-        for (slot, content) in intents(in: region) {
+        for (slot, content) in intents(in: region, of: member) {
             engine.foundIntent(content, slot: slot, on: member)
         }
         for other in record.members where other.state == .failed || other.state == .rebuilding {
@@ -228,7 +229,10 @@ extension SimulatedDevice {
     }
 
     /// The intents in a region, each landed or not as the transport can tell.
-    func intents(in region: SimulatedRegion) -> [(slot: UInt8, content: IntentSlot)] {
+    func intents(in region: SimulatedRegion, of member: MemberIndex)
+        -> [(slot: UInt8, content: IntentSlot)]
+    {
+        guard world.coder == nil else { return records(in: region, of: member) }
         let access = OrderedAccess(region: region, budget: StoreBudget())
         return (0..<UInt8(RegionLayout.intentSlotCount)).compactMap { slot in
             guard var content = access.intentSlot(slot) else { return nil }
@@ -247,7 +251,7 @@ extension SimulatedDevice {
         if engine.knowsDirtyMap(of: member) { world.probes.hit(.rebuildResumedAfterRestart) }
         engine.add(
             member, epoch: record.epoch, keepsData: true,
-            intents: intents(in: region))
+            intents: intents(in: region, of: member))
         drain()
     }
 }

@@ -13,6 +13,7 @@ extension RemoteOperation {
             MemberSet(source)
         case .compare(_, let reference): MemberSet([member, reference])
         case .write, .zero, .complete, .storeMap, .storeMapWord, .probe: MemberSet()
+        case .gather, .fetch, .redo, .apply, .discard, .rebuild, .fold, .verify: MemberSet()
         }
     }
 

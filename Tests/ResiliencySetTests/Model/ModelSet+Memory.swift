@@ -44,6 +44,8 @@ extension ModelSet {
         case .storeMapWord(let lost, let word):
             return [.mapWord(of: lost, Int(word), engine.mapWord(Int(word), of: lost))]
         case .read, .compare, .probe: return []
+        // (Of erasure sets, whose model is StripedModel.)
+        case .gather, .fetch, .redo, .apply, .discard, .rebuild, .fold, .verify: return []
         }
     }
 

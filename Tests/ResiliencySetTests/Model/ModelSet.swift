@@ -135,6 +135,7 @@ final class ModelSet {
                 check(operation)
                 inFlight.append(operation)
             case .reply(let token, let outcome): answered(token, outcome)
+            case .encode, .decode: violations.append("a mirror has no parity")
             case .record(let decision):
                 checkMaps(before: decision)
                 decisions.append(decision)

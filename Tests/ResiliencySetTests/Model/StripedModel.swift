@@ -1,0 +1,225 @@
+// A driver of an erasure set in memory, with real bytes: carries out operations one at a time, keeps a
+// registry, and knows what the device is to hold.
+//
+// Requests are carried out one after the other, so the expected contents are simple. A run can be cut off
+// after any operation, and a new owner started with any members.
+
+import ErasureCoding
+import RemoteMemory
+import ResiliencySet
+
+/// One member's region: redo slots, rows, and the intents that stand in it.
+struct StripedRegion {
+    var bytes: [UInt8]
+    var intents: [UInt8: IntentSlot] = [:]
+
+    subscript(range: ByteRange) -> ArraySlice<UInt8> {
+        get { bytes[Int(range.start.bytes)..<Int(range.end.bytes)] }
+        set { bytes.replaceSubrange(Int(range.start.bytes)..<Int(range.end.bytes), with: newValue) }
+    }
+}
+
+final class StripedModel {
+    let stripes: StripeGeometry
+    let ordering: Ordering
+    let codec: ReferenceCodec
+    var engine: ResiliencySet
+    var epoch = Epoch(1)
+    var regions: [MemberIndex: StripedRegion] = [:]
+    /// What the registry calls active.
+    var active: MemberSet
+    /// Whose operations fail.
+    var lost = MemberSet()
+    /// What clients were told that the device holds.
+    var expected: [UInt8]
+    var payloads: [UInt32: (range: ByteRange, bytes: [UInt8])] = [:]
+    var outcomes: [UInt32: RequestOutcome] = [:]
+    var work: [[MemberIndex: (span: ByteRange, bytes: [UInt8])]]
+    /// Operations carried out; none any more after `limit`.
+    var count = 0
+    var limit = Int.max
+    var fetches = 0
+    private var token: UInt32 = 0
+    static let patience: UInt64 = 1000
+
+    init(
+        _ data: Int, _ parity: Int, chunk: UInt64 = 1024, stripeCount: UInt64 = 5,
+        ordering: Ordering = .parallel, slotCount: Int = 4
+    ) throws {
+        let size = ByteCount(UInt64(data) * chunk * stripeCount)
+        stripes = try StripeGeometry(
+            dataShards: data, parityShards: parity, chunk: ByteCount(chunk), size: size,
+            redoSlotSize: ByteCount(2 * chunk), redoSlotCount: slotCount)
+        codec = ReferenceCodec(try ErasureCode(dataShards: data, parityShards: parity))
+        self.ordering = ordering
+        active = stripes.members
+        expected = Array(repeating: 0, count: Int(size.bytes))
+        work = Array(repeating: [:], count: stripes.workAreaCount)
+        engine = Self.engine(stripes, ordering, epoch, active)
+        for member in stripes.members { regions[member] = emptyRegion }
+        engine.repair()
+        drain()
+    }
+
+    private static func engine(
+        _ stripes: StripeGeometry, _ ordering: Ordering, _ epoch: Epoch, _ active: MemberSet
+    ) -> ResiliencySet {
+        var tuning = Tuning()
+        tuning.patience = patience
+        tuning.extentSize = stripes.stripeSize
+        tuning.zeroStep = ByteCount(2 * stripes.stripeSize.bytes)
+        return ResiliencySet(
+            size: stripes.volumeSize, ordering: ordering, epoch: epoch, active: active,
+            stripes: stripes, tuning: tuning)
+    }
+
+    private var emptyRegion: StripedRegion {
+        StripedRegion(bytes: Array(repeating: 0, count: Int(stripes.regionDataSize.bytes)))
+    }
+
+    var isCut: Bool { count >= limit }
+
+    // MARK: Requests
+
+    @discardableResult
+    func submit(_ kind: RequestKind, _ start: Int, _ bytes: [UInt8]) -> UInt32 {
+        token += 1
+        let range = ByteRange(
+            start: ByteOffset(UInt64(start)), count: ByteCount(UInt64(bytes.count)))
+        payloads[token] = (range, bytes)
+        engine.submit(kind, range, token: token)
+        drain()
+        return token
+    }
+
+    /// Writes, or zeroes, and remembers it once it is acknowledged.
+    @discardableResult
+    func write(_ start: Int, _ bytes: [UInt8], as kind: RequestKind = .write) -> RequestOutcome? {
+        let token = submit(kind, start, bytes)
+        if outcomes[token] == .done {
+            expected.replaceSubrange(start..<start + bytes.count, with: bytes)
+        }
+        return outcomes[token]
+    }
+
+    /// What a read returns; nil when it was not answered, or failed.
+    func read(_ start: Int, _ count: Int) -> [UInt8]? {
+        let token = submit(.read, start, Array(repeating: 0xee, count: count))
+        return outcomes[token] == .done ? payloads[token]?.bytes : nil
+    }
+
+    var isWhole: Bool { read(0, expected.count) == expected }
+
+    // MARK: Members
+
+    /// A member's memory is gone, and the registry hears of it.
+    func lose(_ members: MemberSet) {
+        for member in members {
+            lost.insert(member)
+            engine.memberLost(member, isAccessible: false)
+            drain()
+        }
+    }
+
+    /// Puts an empty region in the place of each member that is missing, and rebuilds all.
+    func replaceMissing() {
+        for member in stripes.members.subtracting(active) {
+            lost.remove(member)
+            regions[member] = emptyRegion
+            epoch = epoch.next
+            engine.add(member, epoch: epoch)
+            drain()
+        }
+        while engine.advanceBackground() { drain() }
+        drain()
+    }
+
+    /// A new owner, without `missing`, repairs what was left.
+    func takeOver(without missing: MemberSet) {
+        limit = .max
+        lost = missing
+        active = active.subtracting(missing)
+        epoch = epoch.next
+        engine = Self.engine(stripes, ordering, epoch, active)
+        outcomes = [:]
+        for member in active {
+            for (slot, content) in regions[member]?.intents ?? [:] {
+                engine.foundIntent(content, slot: slot, on: member)
+            }
+        }
+        engine.repair()
+        drain()
+    }
+
+    // MARK: The driver
+
+    func drain() {
+        while !isCut, let effect = engine.nextEffect() {
+            switch effect {
+            case .perform(let operation): perform(operation)
+            case .encode(let step): encode(step)
+            case .decode(let step): decode(step)
+            case .reply(let token, let outcome): outcomes[token] = outcome
+            case .record(let decision):
+                epoch = epoch.next
+                switch decision {
+                case .fail(let members): active = active.subtracting(members)
+                case .promote(let member): active.insert(member)
+                case .cut: continue
+                }
+                engine.recorded(decision, epoch: epoch)
+            case .disconnect: continue
+            }
+        }
+    }
+
+    private func perform(_ operation: RemoteOperation) {
+        count += 1
+        let isLost = lost.contains(operation.member)
+        let outcome = isLost ? OperationOutcome.failed : carryOut(operation)
+        guard !isCut else { return }
+        engine.complete(operation.ticket, on: operation.member, outcome)
+    }
+
+    private func carryOut(_ operation: RemoteOperation) -> OperationOutcome {
+        let member = operation.member
+        guard var region = regions[member] else { return .failed }
+        defer { regions[member] = region }
+        switch operation.action {
+        case .gather(let range, let token):
+            stripes.forEachPiece(of: range, on: member) { volume, span in
+                hand(region[span], of: volume, to: token)
+            }
+        case .fetch(let span, let number):
+            fetches += 1
+            work[Int(number)][member] = (span, Array(region[span]))
+        case .redo(let slot, let intent, let token, _):
+            let bytes = intent.kind == .zero ? [] : newBytes(member, slot, intent.range, token)
+            region[stripes.redoPlace(slot, count: ByteCount(UInt64(bytes.count)))] = bytes[...]
+            region.intents[slot] = IntentSlot(intent: intent, landed: false, completed: false)
+        case .apply(let slot, let intent, _):
+            let span = stripes.span(of: intent.range, on: member)
+            region[span] =
+                intent.kind == .zero
+                ? Array(repeating: 0, count: Int(span.count.bytes))[...]
+                : region[stripes.redoPlace(slot, count: span.count)]
+            if region.intents[slot]?.intent == intent { region.intents[slot]?.landed = true }
+        case .discard(let slot): region.intents[slot] = nil
+        case .rebuild(let window, let number, let sources):
+            region[window] = rebuilt(member, window, number, sources)[...]
+        case .fold(let window, let number):
+            // (Not folded at all: what belongs together does so unfolded, too.)
+            work[Int(number)][member] = (window, Array(region[window]))
+        case .verify(let window, let number, let members):
+            return verify(window, number, members) ? .done : .different
+        default: break
+        }
+        return .done
+    }
+
+    func hand(_ bytes: ArraySlice<UInt8>, of range: ByteRange, to token: UInt32) {
+        guard let request = payloads[token] else { return }
+        let first = Int(range.start.bytes - request.range.start.bytes)
+        payloads[token]?.bytes.replaceSubrange(first..<first + bytes.count, with: bytes)
+    }
+}
