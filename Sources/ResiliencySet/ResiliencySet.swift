@@ -70,6 +70,9 @@ public struct ResiliencySet: ~Copyable {
 
     // Erasure sets (Layout/)
     let striped: FixedArray<StripedEntry>
+    /// Who has the last record of each slot.
+    let recordHolders = FixedArray<MemberSet>(
+        repeating: MemberSet(), count: RegionLayout.intentSlotCount)
     var workAreas: WorkAreas
     var redoSteps: [RedoStep] = []
     /// Records were decided on; more may have to be.

@@ -144,7 +144,9 @@ extension ResiliencySet {
         let members = active.union(rebuilding)
         while slots.hasUnmarked, effects.room > members.count + EffectQueue.spare {
             guard let (slot, sequence) = slots.nextToMark() else { return }
-            for member in members {
+            // (What is older in a slot must not take the mark of what is newer on others.)
+            let holders = stripes == nil ? members : recordHolders[Int(slot)]
+            for member in members.intersection(holders) {
                 effects.push(
                     .perform(
                         RemoteOperation(

@@ -57,6 +57,7 @@ extension ResiliencySet {
             epoch: epoch, sequence: sequence, range: step, kind: isRun && isZero ? .zero : .write,
             members: takers.union(touched.intersection(unrecorded)))
         striped[index].takers = takers
+        recordHolders[Int(table[index].slot)] = takers
         striped[index].step = step
         table[index].done = MemberSet()
         table[index].next = MemberSet()

@@ -1,6 +1,7 @@
 // Small worlds tried out completely: for a short script, the client device dies at every single step, every
 // operation fails once, and the successor dies at every step of its repair; for all numbers of copies,
-// orderings and transports.
+// orderings and transports. An erasure set also loses every set of members that it is to survive, at the very
+// moment at which its device dies.
 
 import RemoteMemory
 
@@ -11,6 +12,18 @@ enum Exhaustive {
         .request(.write, 0..<2), .request(.write, 1..<4), .request(.read, 0..<2),
         .request(.discard, 0..<6), .request(.write, 2..<3), .request(.zero, 2..<4),
         .request(.write, 0..<8), .request(.read, 0..<8),
+    ]
+
+    /// The same for erasure sets, with parts of stripes, a run, and zeroes that are both.
+    static let stripedStory: [Script.Step] = [
+        .request(.write, 0..<4), .request(.write, 1..<2), .request(.discard, 1..<6),
+        .request(.write, 3..<6), .request(.read, 0..<8),
+    ]
+
+    /// A code without and one with a choice of whom to read from.
+    static let codes = [
+        Scenario.Code(data: 2, parity: 1, chunk: 4096, redoSlots: 2),
+        Scenario.Code(data: 2, parity: 2, chunk: 2048, redoSlots: 2),
     ]
 
     static func run(progress: (_ explored: Int, _ known: Int) -> Bool) -> RunReport {
@@ -26,11 +39,18 @@ enum Exhaustive {
     static var worlds: [Scenario] {
         Scenario.Transport.allCases.flatMap { transport in
             Ordering.allCases.flatMap { ordering in
-                (1...3).map { copies in
+                let mirrors = (1...3).map { copies in
                     var scenario = Scenario(quiet: transport, ordering, copies: copies)
                     scenario.script = Script(steps: story)
                     return scenario
                 }
+                let erasureSets = codes.map { code in
+                    var scenario = Scenario(quiet: transport, ordering, copies: 1)
+                    scenario.code = code
+                    scenario.script = Script(steps: stripedStory)
+                    return scenario
+                }
+                return mirrors + erasureSets
             }
         }
     }
@@ -51,7 +71,9 @@ enum Exhaustive {
                 scenario.transport == .sharedMemory
                 ? (1...max(1, stores)).map { .store($0) } : (1...events).map { .event($0) }
             for cut in cuts {
-                guard attempt(scenario, cut) else { return false }
+                for lost in scenario.losses {
+                    guard attempt(scenario, cut, lost: lost) else { return false }
+                }
             }
             for number in 1...max(1, operations) {
                 for lands in [false, true] {
@@ -68,17 +90,19 @@ enum Exhaustive {
         }
 
         private mutating func attempt(
-            _ scenario: Scenario, _ cut: Script.Cut, _ second: Int? = nil
+            _ scenario: Scenario, _ cut: Script.Cut, _ second: Int? = nil, lost: Set<Int> = []
         ) -> Bool {
             var scenario = scenario
             scenario.script?.cut = cut
+            scenario.script?.lostWithDevice = lost
             scenario.script?.secondCut = second
             let run = Simulator.run(scenario, mutation: nil, isTraced: false)
             report.operations += run.operations
             report.events += run.events
             report.probes.merge(run.probes)
             guard !run.violations.isEmpty else { return true }
-            let place = second.map { ", and the successor at its \($0)th step" } ?? ""
+            var place = second.map { ", and the successor at its \($0)th step" } ?? ""
+            if !lost.isEmpty { place += ", and appliances \(lost.sorted())" }
             report.violations = run.violations.map { "\(scenario), \(cut)\(place): \($0)" }
             report.trace = Simulator.run(scenario, mutation: nil, isTraced: true).trace
             return false
@@ -87,6 +111,13 @@ enum Exhaustive {
 }
 
 extension Scenario {
+    /// What may be lost together with the device, without tearing anything.
+    var losses: [Set<Int>] {
+        Simulator.subsets(of: code == nil ? 0 : memberCount).filter {
+            $0.count <= code?.parity ?? 0
+        }
+    }
+
     /// A world without chance but that of latencies.
     init(quiet transport: Transport, _ ordering: Ordering, copies: Int) {
         self.init(seed: UInt64(copies), transport: transport)

@@ -73,6 +73,8 @@ extension World {
     func scriptedDeath(_ device: SimulatedDevice) {
         guard let script = scenario.script, device.number == 0 else { return }
         firstDeath = events
+        // (Once everything is mended nothing would bring them back.)
+        guard !isHealing else { return }
         for index in script.lostWithDevice { appliances[index].kill() }
     }
 

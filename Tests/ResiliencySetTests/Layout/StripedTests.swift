@@ -180,6 +180,34 @@ extension StripedModel {
         #expect(set.scrub() == 1)
     }
 
+    @Test func `a write waits until the registry knows who failed, and its record names them`()
+        throws
+    {
+        let set = try StripedModel(2, 2, chunk: 2048)
+        let old = [UInt8](repeating: 7, count: set.expected.count)
+        #expect(set.write(0, old) == .done)
+        set.isRecording = false
+        set.lose(MemberSet(MemberIndex(0)))
+        let token = set.submit(.write, 0, Array(repeating: 8, count: 512))
+        #expect(set.outcomes[token] == nil)
+        let records = set.active.compactMap { set.regions[$0]?.intents[0] }
+        #expect(records.contains { !$0.landed && $0.intent.members.contains(MemberIndex(0)) })
+        // The next owner reaches all: that member is active for it, and has no record.
+        set.isRecording = true
+        set.takeOver(without: MemberSet())
+        #expect(set.isConsistent)
+        #expect(set.read(0, old.count) == old)
+    }
+
+    @Test func `a member that took no part is not told of completion`() throws {
+        // (An older record of its own in the same slot would lose the mark that it counts for nothing.)
+        let set = try StripedModel(4, 2, chunk: 4096)
+        set.write(0, Array(repeating: 1, count: 1024))
+        set.engine.markCompleted()
+        set.drain()
+        #expect(set.marked == MemberSet([0, 4, 5].map { MemberIndex($0) }))
+    }
+
     @Test func `no region of an erasure set is a snapshot`() throws {
         let set = try StripedModel(2, 1, chunk: 4096)
         #expect(!set.beginsCut)

@@ -39,6 +39,10 @@ final class StripedModel {
     var count = 0
     var limit = Int.max
     var fetches = 0
+    /// Who was told that the last write through a slot is complete.
+    var marked = MemberSet()
+    /// The registry answers.
+    var isRecording = true
     private var token: UInt32 = 0
     static let patience: UInt64 = 1000
 
@@ -160,6 +164,7 @@ final class StripedModel {
             case .encode(let step): encode(step)
             case .decode(let step): decode(step)
             case .reply(let token, let outcome): outcomes[token] = outcome
+            case .record where !isRecording: continue
             case .record(let decision):
                 epoch = epoch.next
                 switch decision {
@@ -212,6 +217,7 @@ final class StripedModel {
             work[Int(number)][member] = (window, Array(region[window]))
         case .verify(let window, let number, let members):
             return verify(window, number, members) ? .done : .different
+        case .complete: marked.insert(member)
         default: break
         }
         return .done
