@@ -27,6 +27,7 @@ extension AccessPeer {
         /// So many bytes are queued, or sent.
         case read(done: UInt64)
         case digest(Digest)
+        case fold(FoldedRows)
     }
 
     /// How much is zeroed before the others have their turn, in bytes: some two milliseconds' worth.
@@ -62,6 +63,7 @@ extension AccessPeer {
             guard body == 0 else { return refuse(.malformed, header) }
             return reply(.done, header)
         case .write: return unsafe write(header, bytes, grant)
+        case .fold: return unsafe fold(header, bytes, grant.region)
         case .read, .readAllocated, .digest:
             guard segments == 1, body == AccessWire.segmentSize,
                 case let segment = unsafe self.segment(0, bytes), segment.kind == .bytes
@@ -75,7 +77,7 @@ extension AccessPeer {
         }
     }
 
-    private func segment(_ index: Int, _ bytes: UnsafeRawBufferPointer) -> AccessSegment {
+    func segment(_ index: Int, _ bytes: UnsafeRawBufferPointer) -> AccessSegment {
         let start = AccessWire.headerSize + index * AccessWire.segmentSize
         return unsafe AccessSegment(
             RawSpan(_unsafeBytes: bytes[start..<start + AccessWire.segmentSize]))
@@ -83,7 +85,7 @@ extension AccessPeer {
 
     /// A segment lies before the data or within it, and not across the seam.
     @inline(__always)
-    private static func lies(_ segment: AccessSegment, in region: ServedRegion) -> Bool {
+    static func lies(_ segment: AccessSegment, in region: ServedRegion) -> Bool {
         guard segment.place <= region.end, UInt64(segment.count) <= region.end - segment.place
         else { return false }
         let seam = RegionLayout.dataStart.bytes
@@ -92,20 +94,20 @@ extension AccessPeer {
 
     /// A segment's range of the data; nil when it lies before that.
     @inline(__always)
-    private static func data(_ segment: AccessSegment) -> ByteRange? {
+    static func data(_ segment: AccessSegment) -> ByteRange? {
         let seam = RegionLayout.dataStart.bytes
         guard segment.place >= seam else { return nil }
         return ByteRange(
             start: ByteOffset(segment.place - seam), count: ByteCount(UInt64(segment.count)))
     }
 
-    private func reply(_ status: AccessStatus, _ header: AccessRequestHeader) -> Handling {
+    func reply(_ status: AccessStatus, _ header: AccessRequestHeader) -> Handling {
         replies.append(AccessReplyHeader(status: status, tag: header.tag))
         return .done
     }
 
     /// Says no; after what makes no sense, or comes too late, nothing more is listened to.
-    private func refuse(_ status: AccessStatus, _ header: AccessRequestHeader) -> Handling {
+    func refuse(_ status: AccessStatus, _ header: AccessRequestHeader) -> Handling {
         switch status {
         case .malformed, .fenced, .noSuchRegion: isEnding = true
         case .done, .refused, .failed: break
@@ -174,6 +176,12 @@ extension AccessPeer {
                 guard grant.region.prepare(data) else { return fail(header) }
                 unsafe grant.region.view.storeData(base + payload, at: data)
                 payload += Int(segment.count)
+            case .copy:
+                guard grant.region.prepare(data) else { return fail(header) }
+                unsafe grant.region.view.storeData(
+                    grant.region.view.bytes(
+                        Self.source(of: segment, bytes, payload) ?? data), at: data)
+                payload += 8
             case .zeroes, .hole:
                 let keeps = segment.kind == .zeroes
                 let part = Self.part(of: data, from: done, keeps ? Self.zeroStep : Self.holeStep)
@@ -212,8 +220,14 @@ extension AccessPeer {
         for index in 0..<count {
             let segment = unsafe segment(index, bytes)
             guard let kind = segment.kind else { return .malformed }
-            if kind == .bytes { total += Int(segment.count) }
             if !Self.lies(segment, in: grant.region) { isWithin = false }
+            switch kind {
+            case .bytes: total += Int(segment.count)
+            case .copy:
+                if unsafe !mayCopy(segment, bytes, total, grant.region) { isWithin = false }
+                total += 8
+            case .zeroes, .hole: break
+            }
             if kind != .bytes, segment.place < RegionLayout.dataStart.bytes { isWithin = false }
         }
         guard total == bytes.count else { return .malformed }

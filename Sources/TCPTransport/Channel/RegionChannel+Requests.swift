@@ -64,6 +64,19 @@ extension RegionChannel {
                 count: UInt32(range.count.bytes), kind: keepAllocated ? .zeroes : .hole))
     }
 
+    /// Bytes that stand in the region already, elsewhere in the data.
+    public func recordCopy(of source: ByteRange, to range: ByteRange) {
+        precondition(
+            source.count == range.count && !source.overlaps(range)
+                && max(source.end, range.end).bytes <= dataSize.bytes, "a copy stays in its region")
+        guard !range.isEmpty else { return }
+        addSegment(
+            AccessSegment(
+                place: RegionLayout.dataStart.bytes + range.start.bytes,
+                count: UInt32(range.count.bytes), kind: .copy))
+        append(RegionLayout.dataStart.bytes + source.start.bytes)
+    }
+
     @inline(__always)
     private func addSegment(_ segment: AccessSegment) {
         // (What is over is sent ahead: requests of a channel are carried out in order.)
@@ -158,6 +171,28 @@ extension RegionChannel {
         unsafe (cursor[0], cursor[1]) = header.words
         unsafe (cursor[2], cursor[3]) = segment.words
         unsafe push(UnsafeRawPointer(place), 32)
+    }
+
+    /// Asks for the folds of a range of the region's data that holds whole chunks; `first` is the role of its
+    /// first.
+    public func fold(
+        _ range: ByteRange, chunk: ByteCount, roles: Int, first: Int, _ access: PendingAccess
+    ) {
+        var access = access
+        access.count = UInt32(roles * Fold.size)
+        access.isRead = true
+        let header = AccessRequestHeader(
+            bodySize: UInt32(AccessWire.segmentSize + 8), operation: .fold, segmentCount: 1,
+            tag: enqueue(access))
+        let segment = AccessSegment(
+            place: RegionLayout.dataStart.bytes + range.start.bytes,
+            count: UInt32(range.count.bytes), kind: .bytes)
+        let place = unsafe reserve(40)
+        let cursor = unsafe place.assumingMemoryBound(to: UInt64.self)
+        unsafe (cursor[0], cursor[1]) = header.words
+        unsafe (cursor[2], cursor[3]) = segment.words
+        unsafe cursor[4] = (chunk.bytes | UInt64(roles) << 32 | UInt64(first) << 48).littleEndian
+        unsafe push(UnsafeRawPointer(place), 40)
     }
 
     /// Asks for nothing but a reply.

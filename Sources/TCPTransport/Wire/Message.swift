@@ -8,7 +8,7 @@
 //     length    of what follows the 16 bytes of the header
 //     tag       chosen by the client device, sent back with the reply
 //     place     in bytes from the start of the region
-//     bytes     of all segments of kind `bytes`, one after the other
+//     bytes     of all segments of kind `bytes` or `copy`, one after the other
 //
 // The requests of a connection are carried out one after the other and answered in the same order. A
 // request is received whole before any of it touches the region, and its segments are stored in the
@@ -49,6 +49,9 @@ public enum AccessOperation: UInt8, Sendable {
     case digest = 5
     /// Nothing but a reply.
     case probe = 6
+    /// The folds (`Fold`) of one segment of kind `bytes`, which holds whole chunks; behind it stand the size of
+    /// a chunk (4 bytes), how many roles there are (2 bytes) and that of the first chunk (2 bytes).
+    case fold = 7
 }
 
 /// What is done with a segment's place.
@@ -59,6 +62,9 @@ public enum SegmentKind: UInt32, Sendable {
     case zeroes = 1
     /// It becomes zeroes and its memory is given back.
     case hole = 2
+    /// It becomes what stands elsewhere in the data: at the place (8 bytes) that stands behind the segments,
+    /// among the bytes of the others.
+    case copy = 3
 }
 
 /// How a request went.
