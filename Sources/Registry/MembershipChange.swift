@@ -125,6 +125,9 @@ extension VolumeRecord {
     private mutating func set(_ layout: Layout) throws(RegistryError) {
         // (A layout that is read from text is in range, one that a program makes need not be.)
         guard Layout("\(layout)") != nil else { throw .illegalChange(.layoutOutOfRange(layout)) }
+        guard stripes == nil, case .mirror = layout else {
+            throw .illegalChange(.fixedLayout(stripes == nil ? layout : self.layout))
+        }
         self.layout = layout
     }
 

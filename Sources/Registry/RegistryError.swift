@@ -76,6 +76,10 @@ public enum IllegalChange: Hashable, Sendable {
     case removedMember(MemberIndex)
     /// There is no such layout, such as a mirror of no copies.
     case layoutOutOfRange(Layout)
+    /// The bytes of an erasure set cannot be laid out so.
+    case chunkOutOfRange(StripeGeometryError)
+    /// An erasure set keeps its layout, and a mirror stays one.
+    case fixedLayout(Layout)
     /// The volume's or snapshot's size is not in `VolumeRecord.sizes`.
     case sizeOutOfRange(ByteCount)
     /// The epoch is above `VolumeRecord.lastEpoch`, or would be.

@@ -66,6 +66,10 @@ extension IllegalChange: CustomStringConvertible {
             "The layout \(layout) is none that a set can have: choose mirror:\(Layout.mirrorCopies.lowerBound) up to "
                 + "mirror:\(Layout.mirrorCopies.upperBound), or an erasure:K+M of at most "
                 + "\(MemberIndex.limit) members."
+        case .chunkOutOfRange(let error): error.description
+        case .fixedLayout(let layout):
+            "A volume of \(layout) keeps that layout, as do mirrors theirs beside it: create another volume "
+                + "and copy the contents."
         case .sizeOutOfRange(let size):
             "A size of \(size.bytes) bytes is out of range: choose one from 1 byte up to below 2^63."
         case .epochOutOfRange(let epoch):

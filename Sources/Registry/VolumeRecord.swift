@@ -26,15 +26,20 @@ public struct VolumeRecord: Hashable, Sendable {
     /// What the set is to be; its members follow one by one.
     public internal(set) var layout: Layout
     public let ordering: Ordering
+    /// Where the bytes stand in an erasure set, for good; nil for a mirror.
+    public let stripes: StripeGeometry?
     public internal(set) var epoch: Epoch
     /// The client device that may change and write the volume; nil: none has taken it over yet.
     public internal(set) var owner: OwnerID?
     /// In order of index; at most `MemberIndex.limit`.
     public internal(set) var members: [MemberRecord]
 
+    /// `chunk` is of an erasure set, and counts for nothing for a mirror.
+    ///
     /// Throws `invalidName`, or `illegalChange` when an invariant of this file does not hold.
     public init(
         name: String, id: VolumeID, size: ByteCount, layout: Layout, ordering: Ordering,
+        chunk: ByteCount = StripeGeometry.usualChunk,
         epoch: Epoch = Epoch(1), owner: OwnerID? = nil, members: [MemberRecord]
     ) throws(RegistryError) {
         try NameRule.check(name, of: .volume)
@@ -44,11 +49,29 @@ public struct VolumeRecord: Hashable, Sendable {
         self.size = size
         self.layout = layout
         self.ordering = ordering
+        stripes = try Self.stripes(of: layout, chunk: chunk, size: size)
         self.epoch = epoch
         self.owner = owner
         self.members = []
         for member in members { try insert(member) }
     }
+
+    private static func stripes(
+        of layout: Layout, chunk: ByteCount, size: ByteCount
+    ) throws(RegistryError) -> StripeGeometry? {
+        guard case .erasure(let data, let parity) = layout else { return nil }
+        // (A layout that is read from text is in range, one that a program makes need not be.)
+        guard Layout("\(layout)") != nil else { throw .illegalChange(.layoutOutOfRange(layout)) }
+        do throws(StripeGeometryError) {
+            return try StripeGeometry(
+                dataShards: data, parityShards: parity, chunk: chunk, size: size)
+        } catch {
+            throw .illegalChange(.chunkOutOfRange(error))
+        }
+    }
+
+    /// What each member's region holds of the volume.
+    public var regionDataSize: ByteCount { stripes?.regionDataSize ?? size }
 
     /// Whether too few members hold the data to read it: none of a mirror, fewer than K of an erasure set.
     ///
@@ -63,8 +86,15 @@ public struct VolumeRecord: Hashable, Sendable {
     }
 
     /// The lowest index no member has; nil when the set is as large as a set may be.
+    ///
+    /// In an erasure set the index says which bytes a member holds: it goes to the successor of a member that
+    /// failed, and the set never has more members than its layout.
     public var freeIndex: MemberIndex? {
-        (0..<MemberIndex.limit).lazy.map { MemberIndex($0) }.first { member($0) == nil }
+        let limit = stripes?.memberCount ?? MemberIndex.limit
+        return (0..<limit).lazy.map { MemberIndex($0) }.first { index in
+            guard let member = member(index) else { return true }
+            return stripes != nil && member.state == .failed
+        }
     }
 }
 

@@ -52,6 +52,14 @@ public enum Layout: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
+    /// Whether each region holds bytes of its own.
+    public var isErasure: Bool {
+        switch self {
+        case .mirror: false
+        case .erasure: true
+        }
+    }
+
     /// How many regions must be there for the device to be read and written.
     public var membersNeeded: Int {
         switch self {

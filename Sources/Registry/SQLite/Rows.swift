@@ -32,6 +32,11 @@ private struct Reader {
         }
     }
 
+    func optionalCount(_ column: String) throws(StorageProblem) -> UInt64? {
+        let value: DatabaseValue = row[column]
+        return value.isNull ? nil : try count(column)
+    }
+
     func flag(_ column: String) throws(StorageProblem) -> Bool {
         try required(column) { value in
             switch Int64.fromDatabaseValue(value) {
@@ -139,6 +144,7 @@ extension VolumeRecord {
         let ordering = try reader.required("ordering") { value in
             String.fromDatabaseValue(value).flatMap { Ordering(rawValue: $0) }
         }
+        let chunk = try reader.optionalCount("chunk").map { ByteCount($0) }
         let epoch = Epoch(try reader.count("epoch"))
         let owner = try reader.optionalText("owner") == nil ? nil : reader.identifier("owner")
         let members = try Row.fetchAll(
@@ -147,7 +153,8 @@ extension VolumeRecord {
         ).map { try MemberRecord(row: $0) }
         self = try reader.record { () throws(RegistryError) in
             try VolumeRecord(
-                name: name, id: id, size: size, layout: layout, ordering: ordering, epoch: epoch,
+                name: name, id: id, size: size, layout: layout, ordering: ordering,
+                chunk: chunk ?? StripeGeometry.usualChunk, epoch: epoch,
                 owner: owner.map { OwnerID($0) }, members: members)
         }
     }
@@ -155,12 +162,12 @@ extension VolumeRecord {
     func insert(into database: Database) throws {
         try database.execute(
             sql: """
-                INSERT INTO volume (id, name, size, layout, ordering, epoch, owner)
-                VALUES (?, ?, ?, ?, ?, ?, ?)
+                INSERT INTO volume (id, name, size, layout, ordering, chunk, epoch, owner)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?)
                 """,
             arguments: [
                 id.description, name, Int64(size.bytes), layout.description, ordering.rawValue,
-                Int64(epoch.number), owner?.description,
+                stripes.map { Int64($0.chunk.bytes) }, Int64(epoch.number), owner?.description,
             ])
         for member in members { try member.insert(into: id, of: database) }
     }

@@ -23,6 +23,9 @@ enum Schema {
         migrator.registerMigration("registry-3") { database in
             try database.execute(sql: claim)
         }
+        migrator.registerMigration("registry-4") { database in
+            try database.execute(sql: chunks)
+        }
         return migrator
     }
 
@@ -82,6 +85,11 @@ enum Schema {
             CHECK (draining IN (0, 1));
         ALTER TABLE member ADD COLUMN leaving INTEGER NOT NULL DEFAULT 0
             CHECK (leaving IN (0, 1));
+        """
+
+    /// Of erasure sets: how many bytes stand together on one member.
+    private static let chunks = """
+        ALTER TABLE volume ADD COLUMN chunk INTEGER CHECK (chunk > 0);
         """
 
     /// What no column constraint can say: fencing rests on epochs that only grow, and a snapshot on
