@@ -84,9 +84,9 @@ let package = Package(
         .target(
             name: "ClientDevice",
             dependencies: [
-                "Appliance", "BlockServer", "CLinux", "Control", "NBDProtocol", "Reactor",
-                "Registry",
-                "RemoteMemory", "ResiliencySet", "SharedMemoryTransport", "TCPTransport",
+                "Appliance", "BlockServer", "CLinux", "Control", "ErasureCoding", "NBDProtocol",
+                "Reactor", "Registry", "RemoteMemory", "ResiliencySet", "SharedMemoryTransport",
+                "TCPTransport",
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: shipped + dataPath),
         .target(
@@ -159,7 +159,7 @@ let package = Package(
         .testTarget(
             name: "ChaosTests",
             dependencies: [
-                "ChaosRunner", "TestSupport", "holdfast",
+                "ChaosRunner", "ErasureCoding", "RemoteMemory", "TestSupport", "holdfast",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             path: "Tests/Chaos",

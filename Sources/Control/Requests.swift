@@ -8,12 +8,18 @@ public struct VolumeCreation: Hashable, Sendable, Codable {
     public var size: ByteCount
     public var layout: Layout
     public var ordering: Ordering
+    /// How many bytes stand together on one member of an erasure set; nil for what is usual.
+    public var chunk: ByteCount?
 
-    public init(name: String, size: ByteCount, layout: Layout, ordering: Ordering = .parallel) {
+    public init(
+        name: String, size: ByteCount, layout: Layout, ordering: Ordering = .parallel,
+        chunk: ByteCount? = nil
+    ) {
         self.name = name
         self.size = size
         self.layout = layout
         self.ordering = ordering
+        self.chunk = chunk
     }
 }
 

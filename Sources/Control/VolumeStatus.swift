@@ -40,12 +40,15 @@ public struct VolumeStatus: Hashable, Sendable, Codable {
     public var rebuildLimit: ByteCount?
     /// What keeps a member that is wanted from being added; nil for nothing.
     public var obstacle: String?
+    /// What the regions of its members take when all of it is written: copies or parity, redo slots, headers.
+    public var reservedBytes: ByteCount
 
     public init(
         name: String, id: VolumeID, sizeBytes: ByteCount, layout: Layout, ordering: Ordering,
         epoch: Epoch, health: VolumeHealth, uri: String, connections: Int,
         members: [MemberStatus], snapshots: [SnapshotStatus], counters: VolumeCounters,
-        scrub: ScrubProgress? = nil, rebuildLimit: ByteCount? = nil, obstacle: String? = nil
+        scrub: ScrubProgress? = nil, rebuildLimit: ByteCount? = nil, obstacle: String? = nil,
+        reservedBytes: ByteCount = .zero
     ) {
         self.name = name
         self.id = id
@@ -62,6 +65,7 @@ public struct VolumeStatus: Hashable, Sendable, Codable {
         self.scrub = scrub
         self.rebuildLimit = rebuildLimit
         self.obstacle = obstacle
+        self.reservedBytes = reservedBytes
     }
 }
 

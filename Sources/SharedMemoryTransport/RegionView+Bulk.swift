@@ -65,6 +65,11 @@ extension RegionView {
         return mask
     }
 
+    /// Loads all of `range`, which allocates what is not.
+    public func load(_ range: ByteRange, to place: UnsafeMutableRawPointer) {
+        unsafe memcpy(place, bytes(range), Int(range.count.bytes))
+    }
+
     /// Stores the bytes at `source`, as many as `range` has.
     public func store(_ range: ByteRange, from source: UnsafeRawPointer) {
         unsafe Self.store(source, at: bytes(range), count: Int(range.count.bytes))

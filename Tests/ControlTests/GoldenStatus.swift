@@ -77,6 +77,7 @@ let goldenStatus = """
           "obstacle" : "needs memory",
           "ordering" : "parallel",
           "rebuildLimit" : 67108864,
+          "reservedBytes" : 0,
           "scrub" : {
             "bytesPerSecond" : 134217728,
             "doneBytes" : 268435456,

@@ -11,6 +11,10 @@ struct StatusExtent {
     var status: UInt32
 }
 
+extension AllocationStatus {
+    init(isAllocated: Bool) { self = isAllocated ? [] : [.hole, .zero] }
+}
+
 extension AllocationMap {
     /// The most that is looked at for one request, in bytes: asking the kernel about that much takes some
     /// milliseconds at most, and a client that wants more asks again.
@@ -27,7 +31,7 @@ extension AllocationMap {
         while !rest.isEmpty, extents.count < limit {
             let (count, isAllocated) =
                 region.map { firstRun(of: rest, in: $0) } ?? firstRun(of: rest)
-            let status: AllocationStatus = isAllocated ? [] : [.hole, .zero]
+            let status = AllocationStatus(isAllocated: isAllocated)
             extents.append(StatusExtent(count: count, status: status.rawValue))
             rest = ByteRange(start: rest.start + count, count: rest.count - count)
         }
@@ -38,6 +42,7 @@ extension AllocationMap {
 extension Volume {
     /// Which extents of `range` are allocated, from its start on.
     func allocation(of range: ByteRange, atMost limit: Int) -> [StatusExtent] {
+        if let stripes { return stripedAllocation(of: range, atMost: limit, stripes) }
         let mapped = engine.active.first { views[$0.number] != nil }
         return allocation.extents(
             of: range, in: mapped.flatMap { views[$0.number] }, atMost: limit)

@@ -101,12 +101,44 @@ extension Connection {
                 answered.isWhole
                     || appendHeader(run, isAllocated: isAllocated, isLast: rest.isEmpty)
             else { continue }
-            if isAllocated {
-                unsafe replies.append(
-                    region: UnsafeRawPointer(view.bytes(run)), count: Int(count.bytes))
-            } else {
-                replies.append(zeroes: Int(count.bytes))
+            append(run, of: view, isAllocated: isAllocated)
+        }
+    }
+
+    /// Announces the data of a read as one chunk; what is queued next is all of it.
+    @inline(__always)
+    func beginWhole(_ range: ByteRange) {
+        guard !isAbandoned, form != .simple else { return }
+        answered.isWhole = true
+        _ = appendHeader(range, isAllocated: true, isLast: true)
+    }
+
+    /// Queues a part of what was announced, which may take as many pieces beside the first as `spare` says.
+    @inline(__always)
+    func appendPart(
+        _ span: ByteRange, of view: RegionView, _ allocation: inout AllocationMap,
+        _ spare: inout Int
+    ) {
+        guard !isAbandoned else { return }
+        var rest = span
+        while !rest.isEmpty {
+            var (count, isAllocated) = allocation.firstRun(of: rest, in: view)
+            if count < rest.count {
+                if spare > 0 { spare -= 1 } else { (count, isAllocated) = (rest.count, true) }
             }
+            let run = ByteRange(start: rest.start, count: count)
+            append(run, of: view, isAllocated: isAllocated)
+            rest = ByteRange(start: run.end, count: rest.count - count)
+        }
+    }
+
+    @inline(__always)
+    private func append(_ run: ByteRange, of view: RegionView, isAllocated: Bool) {
+        if isAllocated {
+            unsafe replies.append(
+                region: UnsafeRawPointer(view.bytes(run)), count: Int(run.count.bytes))
+        } else {
+            replies.append(zeroes: Int(run.count.bytes))
         }
     }
 

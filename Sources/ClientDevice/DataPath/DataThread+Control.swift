@@ -39,6 +39,11 @@ extension DataThread {
         volumes[id]?.retire(member, keeping: minimum) ?? false
     }
 
+    /// Whether nothing of a member with this index is held any more.
+    package func isVacant(_ member: MemberIndex, of id: VolumeID) -> Bool {
+        volumes[id]?.isVacant(member) ?? false
+    }
+
     /// Adds a member to be rebuilt; with `keepsData` its region is the one it had when it failed.
     package func add(
         _ memory: MemberMemory, identity: RegionID, as member: MemberIndex, to id: VolumeID,
@@ -54,6 +59,13 @@ extension DataThread {
     /// The last member is there again, by way of a new channel.
     package func memberReturned(_ member: MemberIndex, of id: VolumeID, _ memory: MemberMemory) {
         volumes[id]?.memberReturned(member, memory)
+    }
+
+    /// Far members of an erasure set are opened anew; false when they are too few for it to go on.
+    package func membersReturned(
+        _ memories: [MemberIndex: MemberMemory], to id: VolumeID
+    ) -> Bool {
+        volumes[id]?.membersReturned(memories) ?? false
     }
 
     /// The registry holds a decision of the volume's engine.

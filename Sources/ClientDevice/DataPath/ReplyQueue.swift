@@ -26,7 +26,7 @@ struct ReplyQueue: ~Copyable {
     private static let worthSending = (pieces: 16, bytes: 64 << 10)
     /// The most data that waits to be sent, in bytes: beyond it the client is not received from.
     static let mostBytes = 64 << 20
-    private static let block = 4096
+    static let block = 4096
 
     private enum Kind: UInt8 { case header, region, zeroes, aside, owned }
 

@@ -50,8 +50,7 @@ extension Volume {
             view.storeMapWord(engine.mapWord(Int(word), of: lost), Int(word), of: lost)
             return .done
         case .probe: return .done
-        case .gather, .fetch, .redo, .apply, .discard, .rebuild, .fold, .verify:
-            preconditionFailure("no erasure set is served")
+        case .gather, .fetch, .redo, .apply, .discard, .rebuild, .fold, .verify: return .failed
         }
     }
 

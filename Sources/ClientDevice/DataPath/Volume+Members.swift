@@ -67,9 +67,11 @@ extension Volume {
     func hold(_ memory: MemberMemory, as member: MemberIndex) {
         switch memory {
         case .mapped(let region):
+            stripes?.forget(member)
             regions[member] = region
             views[member.number] = region.view
         case .remote(let visit):
+            stripes?.copiesReads = true
             // (The visit goes: what it knows of the region's header was true before, and is large.)
             channels[member] = visit.channel
             links[member.number] = ChannelReference(visit.channel)
@@ -78,6 +80,11 @@ extension Volume {
             }
             remoteMembers.insert(member)
         }
+    }
+
+    func isVacant(_ member: MemberIndex) -> Bool {
+        views[member.number] == nil && links[member.number] == nil
+            && !engine.active.contains(member) && !engine.rebuilding.contains(member)
     }
 
     /// Forgets a channel that broke.

@@ -110,13 +110,13 @@ extension Volume {
             channel.commitWrite(PendingAccess(purpose: AccessPurpose.nothing))
         case .probe: channel.probe(pending)
         case .gather, .fetch, .redo, .apply, .discard, .rebuild, .fold, .verify:
-            preconditionFailure("no erasure set is served")
+            postStriped(operation, channel)
         }
     }
 
     /// Records what is new in the dirty maps of `lost`, before the data that makes it true.
     @inline(__always)
-    private func record(_ lost: MemberSet, of range: ByteRange, on channel: RegionChannel) {
+    func record(_ lost: MemberSet, of range: ByteRange, on channel: RegionChannel) {
         guard !lost.isEmpty else { return }
         for member in lost {
             for word in engine.mapWords(of: range) {
@@ -167,6 +167,7 @@ extension Volume {
             fetched(UInt32(truncatingIfNeeded: cookie), completion, from: member)
         case AccessPurpose.stored: stored(UInt32(truncatingIfNeeded: cookie), completion)
         default:
+            guard !takeStriped(completion, of: member) else { break }
             // (What nobody waits for is not refused alone: the member is of no use then.)
             if let status = completion.status, status != .done { channel.fail(.refused(status)) }
         }

@@ -35,26 +35,8 @@ package struct VolumeCounters: Hashable, Sendable {
 
 /// The data side of one volume; lives on its data thread.
 @safe final class Volume {
-    /// Somebody waits for this reply.
-    @safe private struct PendingRequest: BitwiseCopyable {
-        var connection: Unmanaged<Connection>?
-        var cookie: UInt64 = 0
-        var payload: UnsafeRawPointer?
-        var range = ByteRange(start: ByteOffset(0), count: .zero)
-        var kind = RequestKind.read
-        /// A read whose data is to be one chunk.
-        var isWhole = false
-        /// The member that a read was carried out on; nil until it was.
-        var source: MemberIndex?
-        /// The data is here and not in mapped memory; nil for zeroes.
-        var isFar = false
-        var data: UnsafeRawPointer?
-        /// The data is a copy of its own.
-        var ownsData = false
-    }
-
     /// The most requests that wait for their reply; the engine's own limit is a little lower.
-    private static let requestLimit = 256
+    static let requestLimit = 256
     /// The grain of waiting and of idle marks; and of late answers while any is due; in milliseconds.
     private static let usualTick: Int32 = 50
     private static let busyTick: Int32 = 2
@@ -76,14 +58,16 @@ package struct VolumeCounters: Hashable, Sendable {
     var transfers: [UInt32: Transfer] = [:]
     var transferNumber: UInt32 = 0
     /// Reads whose data came since it was last looked after.
-    private let freshReads = FixedArray<UInt32>(repeating: 0, count: Volume.requestLimit)
-    private var freshReadCount = 0
+    let freshReads = FixedArray<UInt32>(repeating: 0, count: Volume.requestLimit)
+    var freshReadCount = 0
     let evictAfter: UInt64
     let patience: UInt64
     /// Which regions members have or had: dirty maps name them.
     var identities: [MemberIndex: RegionID] = [:]
     var allocation: AllocationMap
-    private let pending = FixedArray<PendingRequest>(
+    /// What an erasure set needs beside; nil for a mirror.
+    let stripes: StripeAccess?
+    let pending = FixedArray<PendingRequest>(
         repeating: PendingRequest(), count: Volume.requestLimit)
     private let freeTokens = FixedArray<UInt8>(repeating: 0, count: Volume.requestLimit)
     private var freeTokenCount = Volume.requestLimit
@@ -104,13 +88,14 @@ package struct VolumeCounters: Hashable, Sendable {
         size = setup.size
         decisions = setup.decisions
         identities = setup.identities
-        allocation = AllocationMap(deviceSize: size)
+        stripes = setup.stripes.map { StripeAccess($0) }
+        allocation = AllocationMap(deviceSize: stripes == nil ? size : .zero)
         onBreak = setup.breaks
         evictAfter = setup.evictAfter
         let isRemote = setup.active.values.contains { $0.isRemote }
         engine = ResiliencySet(
             size: size, ordering: setup.ordering, epoch: setup.epoch,
-            active: MemberSet(setup.active.keys),
+            active: MemberSet(setup.active.keys), stripes: setup.stripes,
             tuning: Tuning.usual(
                 patience: setup.patience, evictAfter: isRemote ? setup.evictAfter : 0))
         patience = setup.patience
@@ -149,8 +134,9 @@ package struct VolumeCounters: Hashable, Sendable {
                     // On each member, what was asked for first is done first.
                     carryOutWrites()
                     carryOut(operation)
+                case .encode(let step): encode(step)
+                case .decode(let step): decode(step)
                 case .reply(let token, let outcome): answer(Int(token), outcome)
-                case .encode, .decode: preconditionFailure("no erasure set is served")
                 case .record(let decision): decisions(id, decision)
                 case .disconnect(let member): cut(member)
                 }
@@ -181,46 +167,6 @@ package struct VolumeCounters: Hashable, Sendable {
     /// Where the bytes of a client's write are.
     @inline(__always)
     func payload(of token: UInt32) -> UnsafeRawPointer? { unsafe pending[Int(token)].payload }
-
-    /// Takes what a far member answered to a client's read.
-    @inline(__always)
-    func take(_ completion: AccessCompletion, for token: UInt32) {
-        unsafe pending[Int(token)].data =
-            completion.content == .bytes ? completion.bytes.baseAddress : nil
-        pending[Int(token)].isFar = true
-        if completion.content == .bytes, freshReadCount < Self.requestLimit {
-            freshReads[freshReadCount] = token
-            freshReadCount += 1
-        }
-    }
-
-    /// Copies the data of reads that are not answered yet: what was received stays only until more is.
-    func keepUnansweredReads() {
-        for index in 0..<freshReadCount {
-            let token = Int(freshReads[index])
-            guard let data = unsafe pending[token].data, !pending[token].ownsData else { continue }
-            let count = Int(pending[token].range.count.bytes)
-            let copy = UnsafeMutableRawPointer.allocate(byteCount: count, alignment: 16)
-            unsafe memcpy(copy, data, count)
-            unsafe pending[token].data = UnsafeRawPointer(copy)
-            pending[token].ownsData = true
-        }
-        freshReadCount = 0
-    }
-
-    /// Copies what reads that wait for certainty have in memory that is about to be unmapped.
-    func keepUnansweredReads(of member: MemberIndex, _ view: RegionView) {
-        for token in 0..<Self.requestLimit where pending[token].source == member {
-            guard !pending[token].isFar else { continue }
-            let range = pending[token].range
-            let count = Int(range.count.bytes)
-            let copy = UnsafeMutableRawPointer.allocate(byteCount: count, alignment: 16)
-            unsafe memcpy(copy, view.bytes(range), count)
-            unsafe pending[token].data = UnsafeRawPointer(copy)
-            pending[token].isFar = true
-            pending[token].ownsData = true
-        }
-    }
 
     /// Keeps an operation for `carryOutWrites`; false when it is something else than a usual write.
     @inline(__always)
@@ -267,12 +213,13 @@ package struct VolumeCounters: Hashable, Sendable {
             // (Another owner has the set. An error would be final for the client; one that is
             // disconnected instead connects again, and finds that owner.)
             if outcome == .failed, engine.phase == .fenced { connection.leaveUnanswered() }
+            if outcome == .failed, stripes != nil { cutUnsent() }
             unsafe connection.answer(
                 outcome == .done ? .none : .inputOutput, to: request.kind, of: request.range,
                 cookie: request.cookie, isWhole: request.isWhole, releasing: request.payload)
             if isData {
                 appendData(of: request, to: connection)
-            } else if request.kind == .discard, outcome == .done {
+            } else if request.kind == .discard, outcome == .done, stripes == nil {
                 allocation.remove(request.range)
             }
             if !isData, request.ownsData { unsafe request.data?.deallocate() }
@@ -286,6 +233,7 @@ package struct VolumeCounters: Hashable, Sendable {
             return unsafe connection.appendData(
                 request.range, at: request.data, isOwned: request.ownsData)
         }
+        if let stripes { return appendStriped(request.range, to: connection, stripes) }
         guard let source = request.source, let view = views[source.number] else {
             preconditionFailure("what was read stays until it is answered")
         }
@@ -325,7 +273,9 @@ package struct VolumeCounters: Hashable, Sendable {
             pending[Int(token)].source = operation.member
             pending[Int(token)].isFar = false
             return .done
-        default: return performRarely(operation, view)
+        default:
+            if let stripes, let outcome = perform(operation, view, stripes) { return outcome }
+            return performRarely(operation, view)
         }
     }
 
@@ -377,9 +327,7 @@ package struct VolumeCounters: Hashable, Sendable {
             nextTick = now + UInt64(tickInterval) * 1_000_000
             engine.tick(now)
             // (Mapped memory is always there: what failed on the last copy is tried again.)
-            if let last = engine.absent.first, let view = views[last.number] {
-                engine.memberReturned(last, intents: Self.intents(in: view))
-            }
+            returnMapped()
             if engine.isQuiet { engine.markCompleted() }
             drain()
         }

@@ -10,6 +10,8 @@ package struct VolumeSetup: Sendable {
     package var name: String
     package var size: ByteCount
     package var ordering: Ordering
+    /// Where the bytes stand in an erasure set; nil for a mirror.
+    package var stripes: StripeGeometry?
     package var epoch: Epoch
     /// How long requests wait below the minimum of members, in nanoseconds.
     package var patience: UInt64

@@ -21,6 +21,11 @@ extension ClientDevice {
     /// The next step to the members that the layout wants.
     func nextStep(of volume: ManagedVolume) -> SetShape.Step {
         guard volume.retiring.isEmpty else { return .nothing }
+        // (Each member of an erasure set has bytes of its own: there is no spare one to move to.)
+        if let stripes = volume.record.stripes {
+            return present(volume).count < stripes.memberCount
+                ? .add(isUrgent: true) : .nothing
+        }
         let members = present(volume).map { member in
             SetShape.Member(
                 index: member.index, isWhole: member.state.holdsData && isReachable(member),

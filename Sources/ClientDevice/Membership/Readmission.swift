@@ -77,6 +77,7 @@ extension ClientDevice {
             let index = await volume.thread.absentMember(of: id),
             let member = volumes[id]?.record.member(index), isRemote(member)
         else { return }
+        if let stripes = volume.record.stripes { return await reopenMembers(of: id, stripes) }
         if isLost(member) { return await lose(member, of: id) }
         guard isReachable(member) else { return }
         switch await open(member, of: volumes[id]?.record ?? volume.record) {
@@ -86,6 +87,29 @@ extension ClientDevice {
         case .failure(.lost): await lose(member, of: id)
         case .failure(.unreachable), .failure(.held): return
         }
+    }
+
+    /// Opens the far members of an erasure set again, after fewer than K members were within reach.
+    ///
+    /// All of them: what was sent to those that stayed, before the set stood still, must not land any more.
+    private func reopenMembers(of id: VolumeID, _ stripes: StripeGeometry) async {
+        guard let volume = volumes[id] else { return }
+        for member in volume.activeMembers where isRemote(member) && isLost(member) {
+            await lose(member, of: id)
+        }
+        let far = volume.activeMembers.filter { isRemote($0) }
+        let near = volume.activeMembers.count - far.count
+        let record = volumes[id]?.record ?? volume.record
+        let reachable = far.filter { isReachable($0) }
+        guard reachable.count + near >= stripes.dataShards else { return }
+        var memories: [MemberIndex: MemberMemory] = [:]
+        for (member, result) in await open(reachable, of: record) {
+            if case .success(let memory) = result { memories[member.index] = memory }
+        }
+        guard await volume.thread.membersReturned(memories, to: id) else { return }
+        log.info(
+            "volume \(record.name): \(memories.count + near) members are back, of \(stripes.dataShards) needed"
+        )
     }
 
     /// A member's channel broke: its appliance is asked at once.

@@ -138,7 +138,7 @@ extension ClientDevice {
         }
         volumes[id]?.isReplacing = true
         defer { volumes[id]?.isReplacing = false }
-        let size = RegionLayout.regionSize(forDataOf: volume.record.size)
+        let size = RegionLayout.regionSize(forDataOf: volume.record.regionDataSize)
         let name = try await place(
             size, for: volume, on: appliance, inPlaceOf: former, acceptsOneDomain: acceptsOneDomain)
         guard let incarnation = appliances[name]?.description?.incarnation else {
@@ -146,6 +146,8 @@ extension ClientDevice {
         }
         let failed = volume.record.members.filter { $0.state == .failed }
         guard let index = volume.record.freeIndex else { throw .noIndex }
+        // (The memory of the member before it with this index may not be let go of yet.)
+        guard await volume.thread.isVacant(index, of: id) else { throw .notServing }
         let member = MemberRecord(
             index: index, state: .rebuilding, region: RegionID(.random()), appliance: name,
             incarnation: incarnation)
@@ -204,10 +206,12 @@ extension ClientDevice {
     {
         guard let record = volumes[id]?.record else { throw ReplacementError.notServing }
         try await call(member.appliance) { connection throws(ApplianceConnectionError) in
-            try connection.allocate(member.region, dataSize: record.size, populate: populate)
+            try connection.allocate(
+                member.region, dataSize: record.regionDataSize, populate: populate)
         }
         return try await open(
-            member.region, on: member.appliance, epoch: record.epoch, size: record.size,
+            member.region, on: member.appliance, epoch: record.epoch,
+            size: record.regionDataSize,
             labelling: RegionLabel(
                 volume: id, region: member.region, size: record.size, epoch: record.epoch))
     }

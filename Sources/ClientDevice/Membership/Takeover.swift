@@ -156,6 +156,7 @@ extension ClientDevice {
                 Task { await self?.record(decision, of: id) }
             })
         setup.evictAfter = UInt64(configuration.evictAfter / .nanoseconds(1))
+        setup.stripes = record.stripes
         setup.lost = lost
         setup.away = record.members.filter { $0.state == .failed && !lost.contains($0.index) }
             .map(\.index)
@@ -175,7 +176,7 @@ extension ClientDevice {
     }
 
     /// Opens members side by side: one that does not answer delays no other.
-    private func open(
+    func open(
         _ members: [MemberRecord], of record: VolumeRecord
     ) async -> [(MemberRecord, Result<MemberMemory, OpeningProblem>)] {
         await withTaskGroup(of: (MemberRecord, Result<MemberMemory, OpeningProblem>).self) {
@@ -201,7 +202,8 @@ extension ClientDevice {
             guard isReachable(member) else { return .failure(.lost) }
             do {
                 let memory = try await open(
-                    member.region, on: member.appliance, epoch: record.epoch, size: record.size)
+                    member.region, on: member.appliance, epoch: record.epoch,
+                    size: record.regionDataSize)
                 guard let label = memory.label, label.volume == record.id,
                     label.region == member.region
                 else { return .failure(.lost) }

@@ -20,7 +20,9 @@ extension ClientDevice {
         let volume = try findChangeable(name)
         let id = volume.record.id
         guard change.layout != volume.record.layout else { return await status(of: volume) }
-        try Self.checkServed(change.layout)
+        if volume.record.stripes != nil || change.layout.isErasure {
+            throw ControlError(.illegalChange(.fixedLayout(volume.record.layout)))
+        }
         let staying = present(volume).filter { !isLeaving($0) }
         let missing = max(0, change.layout.memberCount - staying.count)
         let candidates = await candidates(without: Set(present(volume).map(\.appliance)))
@@ -49,6 +51,7 @@ extension ClientDevice {
         try await waitForAddition(to: name)
         let volume = try findChangeable(name)
         let id = volume.record.id
+        guard volume.record.stripes == nil else { throw Self.staysInPlace(volume) }
         guard let member = present(volume).first(where: { $0.appliance == move.from }) else {
             throw ControlError(
                 .notFound,
@@ -110,6 +113,7 @@ extension ClientDevice {
             guard volume.phase == .serving, present.contains(where: { $0.appliance == name }) else {
                 continue
             }
+            guard volume.record.stripes == nil else { throw Self.staysInPlace(volume) }
             let size = RegionLayout.regionSize(forDataOf: volume.record.size)
             do throws(PlacementError) {
                 let chosen = try Placement.choose(
@@ -129,6 +133,14 @@ extension ClientDevice {
     }
 
     // MARK: What is asked for must make sense
+
+    /// Each member of an erasure set has bytes of its own: the set would have to lose redundancy first.
+    private static func staysInPlace(_ volume: ManagedVolume) -> ControlError {
+        ControlError(
+            .invalid,
+            "members of \(volume.record.layout) cannot be moved: create another volume and copy \(volume.record.name)"
+        )
+    }
 
     private func findChangeable(_ name: String) throws(ControlError) -> ManagedVolume {
         let volume = try find(name)

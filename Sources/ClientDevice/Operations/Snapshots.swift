@@ -38,7 +38,14 @@ extension ClientDevice {
     package func createSnapshot(
         ofVolume name: String, _ creation: SnapshotCreation
     ) async throws(ControlError) -> CreatedSnapshot {
-        let id = try find(name).record.id
+        let record = try find(name).record
+        let id = record.id
+        guard record.stripes == nil else {
+            throw ControlError(
+                .invalid,
+                "no region of \(record.layout) is a snapshot by itself: create another volume and copy \(name)"
+            )
+        }
         try check(creation.name, id)
         volumes[id]?.isSnapshotting = true
         defer { volumes[id]?.isSnapshotting = false }

@@ -34,14 +34,9 @@ extension ClientDevice: ControlledDevice {
                 \(size.bytes) bytes is none
                 """)
         }
-        try Self.checkServed(creation.layout)
-        let members = try await placeMembers(
-            of: creation.layout, regionsOf: RegionLayout.regionSize(forDataOf: size))
-        let record: VolumeRecord
+        let record = try await record(of: creation)
+        let members = record.members
         do throws(RegistryError) {
-            record = try VolumeRecord(
-                name: creation.name, id: VolumeID(.random()), size: size, layout: creation.layout,
-                ordering: creation.ordering, owner: owner, members: members)
             try registry.createVolume(record)
         } catch {
             throw ControlError(error)
@@ -65,18 +60,26 @@ extension ClientDevice: ControlledDevice {
         return try await volume(named: record.name)
     }
 
-    /// Refuses a layout that client devices do not serve.
-    static func checkServed(_ layout: Layout) throws(ControlError) {
-        switch layout {
-        case .mirror: return
-        case .erasure:
-            throw ControlError(
-                .invalid,
-                """
-                \(layout) volumes cannot be served by this version: choose \
-                mirror:\(Layout.mirrorCopies.lowerBound) up to mirror:\(Layout.mirrorCopies.upperBound)
-                """)
+    /// What the registry is to hold of a new volume; its members have places, and no memory yet.
+    private func record(of creation: VolumeCreation) async throws(ControlError) -> VolumeRecord {
+        func record(_ members: [MemberRecord]) throws(ControlError) -> VolumeRecord {
+            do throws(RegistryError) {
+                return try VolumeRecord(
+                    name: creation.name, id: VolumeID(.random()), size: creation.size,
+                    layout: creation.layout, ordering: creation.ordering,
+                    chunk: creation.chunk ?? StripeGeometry.usualChunk, owner: owner,
+                    members: members)
+            } catch {
+                throw ControlError(error)
+            }
         }
+        if creation.chunk != nil, case .mirror = creation.layout {
+            throw ControlError(.invalid, "a mirror has no chunks; leave --chunk out")
+        }
+        let size = try record([]).regionDataSize
+        return try record(
+            await placeMembers(
+                of: creation.layout, regionsOf: RegionLayout.regionSize(forDataOf: size)))
     }
 
     private func placeMembers(
@@ -200,6 +203,7 @@ extension ControlError {
         let code: Code =
             switch error {
             case .notFound: .notFound
+            case .illegalChange(.chunkOutOfRange), .illegalChange(.fixedLayout): .invalid
             case .alreadyExists, .inUse, .illegalChange: .conflict
             case .invalidName: .invalid
             case .staleEpoch, .notOwner, .superseded: .unavailable

@@ -26,8 +26,14 @@ struct UpCommand: AsyncParsableCommand {
     var volume = "vol0"
     @Option(help: "Its size.")
     var size = ByteCount.gibibytes(1)
-    @Option(help: "How its data is kept: mirror:N holds a full copy on each of N appliances.")
+    @Option(
+        help: """
+            How its data is kept: mirror:N holds a full copy on each of N appliances, erasure:K+M data on \
+            K and parity on M more.
+            """)
     var layout = Layout.mirror(copies: 3)
+    @Option(help: ChunkOption.help)
+    var chunk: ByteCount?
     @Option(help: "How appliances are reached: shared-memory, or tcp on loopback.")
     var transport = TransportKind.sharedMemory
     @Option(
@@ -51,16 +57,32 @@ struct UpCommand: AsyncParsableCommand {
             throw ValidationError(
                 "a volume has 4 KiB up to \(RegionLayout.largestVolume), in steps of 4 KiB")
         }
+        do throws(RegistryError) {
+            _ = try regionDataSize()
+        } catch {
+            throw ValidationError("\(error)")
+        }
+        guard chunk == nil || layout.isErasure else {
+            throw ValidationError("a mirror has no chunks; leave --chunk out")
+        }
+    }
+
+    /// What each appliance holds of the volume.
+    private func regionDataSize() throws(RegistryError) -> ByteCount {
+        try VolumeRecord(
+            name: volume, id: VolumeID(.random()), size: size, layout: layout,
+            ordering: .parallel, chunk: chunk ?? StripeGeometry.usualChunk, members: []
+        ).regionDataSize
     }
 
     func run() async throws {
         let service = ServiceReport(manager: ServiceManager())
         let log = logging.logger("supervisor")
         let path = try ServeCommand.prepare(directory.directory)
-        let region = RegionLayout.regionSize(forDataOf: size)
+        let region = RegionLayout.regionSize(forDataOf: try regionDataSize())
         let supervisor = Supervisor(
             SupervisorPlan(
-                directory: path, volume: volume, size: size, layout: layout,
+                directory: path, volume: volume, size: size, layout: layout, chunk: chunk,
                 memory: memory ?? ByteCount(region.bytes * 4), nbd: nbd, populate: populate,
                 transport: transport, evictAfter: eviction.evictAfter, logging: logging.arguments),
             log: log)
@@ -95,10 +117,17 @@ struct UpCommand: AsyncParsableCommand {
         await stopping.value
     }
 
+    private static func kept(_ volume: VolumeStatus) -> String {
+        switch volume.layout {
+        case .mirror: "in \(volume.members.count) copies"
+        case .erasure: "as \(volume.layout)"
+        }
+    }
+
     private static func welcome(_ volume: VolumeStatus, _ directory: String) -> String {
         """
         \(volume.uri)
-        \(volume.sizeBytes) in \(volume.members.count) copies. In another terminal:
+        \(volume.sizeBytes) \(kept(volume)). In another terminal:
           nbdinfo "\(volume.uri)"
           nbd-client -unix \(directory)/nbd.sock -N \(volume.name) /dev/nbd0     (attach, as root)
           mkfs.ext4 /dev/nbd0 && mount /dev/nbd0 /mnt

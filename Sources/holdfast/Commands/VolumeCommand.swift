@@ -20,26 +20,32 @@ struct VolumeCommand: AsyncParsableCommand {
             abstract: "Create a volume and serve it.",
             discussion: """
                 The volume reads as zeros and takes up memory as it is written to. mirror:N keeps N \
-                full copies and survives the loss of any N-1 of the appliances that hold them.
+                full copies and survives the loss of any N-1 of the appliances that hold them. erasure:K+M \
+                spreads the data over K appliances and parity over M more, takes (K+M)/K of its size, and \
+                survives the loss of any M.
 
-                Example:
+                Examples:
                   holdfast volume create vol0 --size 4G --layout mirror:3
+                  holdfast volume create vol1 --size 4G --layout erasure:4+2
                 """)
 
         @Argument(help: "What to call it; NBD clients ask for it by this name.")
         var name: String
         @Option(help: "Its size: a number with K, M, G or T behind it.")
         var size: ByteCount
-        @Option(help: "How it is spread over appliances: mirror:N.")
+        @Option(help: "How it is spread over appliances: mirror:N or erasure:K+M.")
         var layout: Layout
         @Option(help: "Whether a write goes to all members at once, or to one after the other.")
         var ordering: Ordering = .parallel
+        @Option(help: ChunkOption.help)
+        var chunk: ByteCount?
         @OptionGroup var place: DirectoryOption
         @OptionGroup var output: OutputOption
 
         func run() async throws {
             let volume = try await place.client.createVolume(
-                VolumeCreation(name: name, size: size, layout: layout, ordering: ordering))
+                VolumeCreation(
+                    name: name, size: size, layout: layout, ordering: ordering, chunk: chunk))
             try output.show(volume, [volume.uri])
         }
     }
@@ -102,4 +108,14 @@ struct VolumeCommand: AsyncParsableCommand {
             try await place.client.deleteVolume(named: name)
         }
     }
+}
+
+/// `--chunk`.
+enum ChunkOption {
+    static let help = ArgumentHelp(
+        "How many bytes of erasure:K+M stand together on one appliance; \(StripeGeometry.usualChunk) if left out.",
+        discussion: """
+            Smaller ones make a small write a whole stripe, but a small read then asks several \
+            appliances.
+            """)
 }

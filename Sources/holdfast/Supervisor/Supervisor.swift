@@ -23,6 +23,7 @@ struct SupervisorPlan: Sendable {
     var volume: String
     var size: ByteCount
     var layout: Layout
+    var chunk: ByteCount?
     var memory: ByteCount
     var nbd: [String]
     var populate: Bool
@@ -312,7 +313,8 @@ actor Supervisor {
             try await control.deleteVolume(named: plan.volume)
         }
         return try await control.createVolume(
-            VolumeCreation(name: plan.volume, size: plan.size, layout: plan.layout))
+            VolumeCreation(
+                name: plan.volume, size: plan.size, layout: plan.layout, chunk: plan.chunk))
     }
 
     /// Waits until a volume that exists can be connected to.

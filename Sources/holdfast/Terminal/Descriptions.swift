@@ -31,6 +31,7 @@ enum Description {
             "id           \(volume.id)",
             "uri          \(volume.uri)",
             "size         \(volume.sizeBytes)",
+            "memory       \(reserved(volume))",
             "layout       \(volume.layout), \(volume.ordering.rawValue)",
             "health       \(volume.health.rawValue)",
             "epoch        \(volume.epoch)",
@@ -49,6 +50,14 @@ enum Description {
         lines += [""] + members(volume.members)
         if !volume.snapshots.isEmpty { lines += [""] + snapshots(volume.snapshots) }
         return lines
+    }
+
+    /// What all of it takes, and how many times its size that is.
+    private static func reserved(_ volume: VolumeStatus) -> String {
+        let hundredths = volume.reservedBytes.bytes / max(1, volume.sizeBytes.bytes / 100)
+        let fraction = String(hundredths % 100)
+        return "\(volume.reservedBytes) when all is written, "
+            + "\(hundredths / 100).\(fraction.count < 2 ? "0" : "")\(fraction) times its size"
     }
 
     static func snapshots(_ snapshots: [SnapshotStatus]) -> [String] {

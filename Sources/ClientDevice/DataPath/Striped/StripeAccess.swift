@@ -1,0 +1,69 @@
+// What the driver of an erasure set has beside that of a mirror: somebody who reckons, and what is allocated on
+// each member.
+//
+// Members of a mirror are alike, so one map tells of all of them. Here a write of one chunk touches some
+// members only, and each has a map of its own region.
+
+import RemoteMemory
+import SharedMemoryTransport
+
+/// Belongs to one volume, on its thread.
+final class StripeAccess {
+    /// What of one member's mapped region may hold anything but zeroes.
+    final class Memory {
+        var map: AllocationMap
+        init(dataSize: ByteCount) { map = AllocationMap(deviceSize: dataSize) }
+    }
+
+    let geometry: StripeGeometry
+    let worker: StripeWorker
+    /// Members are far, or were: reads may have to wait, for bytes or for certainty, so they are copied.
+    var copiesReads = false
+    /// By member; a member that comes back, or another in its place, has a new one.
+    private var memories: [Memory]
+
+    init(_ geometry: StripeGeometry) {
+        self.geometry = geometry
+        worker = StripeWorker(geometry)
+        memories = (0..<geometry.memberCount).map { _ in
+            Memory(dataSize: geometry.regionDataSize)
+        }
+    }
+
+    func memory(of member: MemberIndex) -> Memory { memories[member.number] }
+
+    /// Forgets what was known of a member's region: it has another.
+    func forget(_ member: MemberIndex) {
+        memories[member.number] = Memory(dataSize: geometry.regionDataSize)
+    }
+
+    /// Copies `span` of a mapped region, without loading from what is not allocated.
+    func load(
+        _ span: ByteRange, of member: MemberIndex, _ view: RegionView,
+        into place: UnsafeMutableRawPointer
+    ) {
+        forEachRun(of: span, of: member, view) { run, isAllocated in
+            let target = unsafe place + Int((run.start - span.start).bytes)
+            if isAllocated {
+                unsafe view.load(run, to: target)
+            } else {
+                unsafe clear(target, Int(run.count.bytes))
+            }
+        }
+    }
+
+    /// The runs of `span` that are allocated, and those that are not.
+    @inline(__always)
+    func forEachRun(
+        of span: ByteRange, of member: MemberIndex, _ view: RegionView,
+        _ body: (ByteRange, Bool) -> Void
+    ) {
+        let memory = memory(of: member)
+        var rest = span
+        while !rest.isEmpty {
+            let (count, isAllocated) = memory.map.firstRun(of: rest, in: view)
+            body(ByteRange(start: rest.start, count: count), isAllocated)
+            rest = ByteRange(start: rest.start + count, count: rest.count - count)
+        }
+    }
+}
