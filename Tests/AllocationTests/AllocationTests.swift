@@ -89,13 +89,27 @@ private final class RunningAppliance {
         try await allocateNothing(appliances, depth, ordering, count: 5000)
     }
 
+    @Test(arguments: [1, 32], [true, false])
+    func `requests to an erasure set allocate nothing`(depth: Int, isFar: Bool) async throws {
+        let appliances = try (0..<3).map {
+            try RunningAppliance(
+                isFar
+                    ? .tcp(host: "127.0.0.1", port: 0)
+                    : .unix(path: "/tmp/holdfast-allocation-\(getpid())-striped-\(depth)-\($0)"))
+        }
+        let geometry = try StripeGeometry(dataShards: 2, parityShards: 1, size: Self.size)
+        try await allocateNothing(appliances, depth, .parallel, stripes: geometry, count: 5000)
+    }
+
     private func allocateNothing(
-        _ appliances: [RunningAppliance], _ depth: Int, _ ordering: Ordering, count most: Int
+        _ appliances: [RunningAppliance], _ depth: Int, _ ordering: Ordering,
+        stripes: StripeGeometry? = nil, count most: Int
     ) async throws {
         let owner = OwnerID(.random())
         var active: [MemberIndex: MemberMemory] = [:]
         for (number, appliance) in appliances.enumerated() {
-            active[MemberIndex(number)] = try appliance.region(of: Self.size, owner: owner)
+            active[MemberIndex(number)] = try appliance.region(
+                of: stripes?.regionDataSize ?? Self.size, owner: owner)
         }
         let thread = try DataThread(name: "data", log: Logger(label: "test"))
         thread.start()
@@ -104,6 +118,7 @@ private final class RunningAppliance {
         var setup = VolumeSetup(
             id: volume, name: "vol0", size: Self.size, ordering: ordering, epoch: Epoch(1),
             patience: 1_000_000_000, active: active, decisions: { _, _ in })
+        setup.stripes = stripes
         // (Nobody is given up for being slow on a busy machine.)
         setup.evictAfter = 20_000_000_000
         _ = await thread.add(setup)
