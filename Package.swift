@@ -28,6 +28,21 @@ let dataPath: [SwiftSetting] = [
     .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))
 ]
 
+/// The packaged program has Swift's runtime inside, as Debian has none: `Tools/package` sets the variable.
+///
+/// Only the link differs. (`--static-swift-stdlib` would compile everything anew, and again when it is left
+/// out. It also names by itself the libraries that Foundation is made of.)
+let runtime: [LinkerSetting] =
+    Context.environment["HOLDFAST_STATIC_RUNTIME"] == nil
+    ? []
+    : [
+        .unsafeFlags([
+            "-static-stdlib", "-lCoreFoundation", "-l_FoundationICU", "-l_FoundationCShims",
+            "-l_FoundationCollections", "-Xlinker", "--no-export-dynamic",
+            "-Xlinker", "-z", "-Xlinker", "now",
+        ])
+    ]
+
 let package = Package(
     name: "holdfast",
     products: [
@@ -114,7 +129,7 @@ let package = Package(
                 "RemoteMemory", "TCPTransport",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
-            ], swiftSettings: shipped),
+            ], swiftSettings: shipped, linkerSettings: runtime),
         .executableTarget(
             name: "NBDBench",
             dependencies: [
