@@ -179,6 +179,10 @@ let package = Package(
             ],
             path: "Tests/Chaos",
             swiftSettings: tooling),
+        // The Debian package, as a file and in a guest under systemd.
+        .testTarget(
+            name: "PackagingTests", dependencies: ["TestSupport"], path: "Tests/Packaging",
+            exclude: ["guest"], swiftSettings: tooling),
         .testTarget(
             name: "RemoteMemoryTests", dependencies: ["RemoteMemory"], swiftSettings: tooling),
         .testTarget(

@@ -6,6 +6,7 @@
 // As for a mirror, everything is done when the call returns.
 
 import Glibc
+import NBDProtocol
 import RemoteMemory
 import ResiliencySet
 import SharedMemoryTransport
