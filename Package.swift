@@ -75,6 +75,10 @@ let package = Package(
             name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
         // Erasure codes with vector instructions, from the system: patched and tuned without us.
         .systemLibrary(name: "CISAL", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
+        // Generic netlink: the only way to give the kernel's NBD devices new sockets.
+        .systemLibrary(
+            name: "CNetlink", pkgConfig: "libnl-genl-3.0",
+            providers: [.apt(["libnl-genl-3-dev"])]),
         .target(name: "RemoteMemory", swiftSettings: shipped),
         .target(
             name: "ErasureCoding", dependencies: ["CISAL", "RemoteMemory"],
@@ -88,6 +92,12 @@ let package = Package(
             swiftSettings: shipped + dataPath),
         .target(name: "NBDProtocol", swiftSettings: shipped),
         .target(name: "BlockServer", dependencies: ["NBDProtocol"], swiftSettings: shipped),
+        .target(
+            name: "KernelDevice",
+            dependencies: [
+                "CLinux", "CNetlink", "NBDProtocol", "Reactor",
+                .product(name: "Logging", package: "swift-log"),
+            ], swiftSettings: shipped),
         .target(
             name: "Appliance",
             dependencies: [
@@ -125,8 +135,8 @@ let package = Package(
         .executableTarget(
             name: "holdfast",
             dependencies: [
-                "Appliance", "CLinux", "ClientDevice", "Control", "Reactor", "Registry",
-                "RemoteMemory", "TCPTransport",
+                "Appliance", "CLinux", "ClientDevice", "Control", "KernelDevice", "Reactor",
+                "Registry", "RemoteMemory", "TCPTransport",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: shipped, linkerSettings: runtime),
@@ -172,6 +182,9 @@ let package = Package(
             name: "InteropTests", dependencies: ["TestSupport", "holdfast"], path: "Tests/Interop",
             swiftSettings: tooling),
         .testTarget(
+            name: "GuestTests", dependencies: ["TestSupport", "holdfast"], path: "Tests/Guest",
+            swiftSettings: tooling),
+        .testTarget(
             name: "ChaosTests",
             dependencies: [
                 "ChaosRunner", "ErasureCoding", "RemoteMemory", "TestSupport", "holdfast",
@@ -192,6 +205,11 @@ let package = Package(
         .testTarget(
             name: "BlockServerTests", dependencies: ["BlockServer", "NBDProtocol"],
             swiftSettings: tooling),
+        .testTarget(
+            name: "KernelDeviceTests",
+            dependencies: [
+                "CLinux", "CNetlink", "KernelDevice", "NBDProtocol", "TestSupport", "holdfast",
+            ], swiftSettings: tooling + linux),
         .testTarget(
             name: "SharedMemoryTransportTests",
             dependencies: ["CLinux", "RemoteMemory", "SharedMemoryTransport"],

@@ -25,7 +25,7 @@ struct Holdfast: AsyncParsableCommand {
         version: version,
         subcommands: [
             UpCommand.self, ServeCommand.self, VolumeCommand.self, SnapshotCommand.self,
-            ApplianceCommand.self, RebuildCommand.self,
+            ApplianceCommand.self, AttachCommand.self, DetachCommand.self, RebuildCommand.self,
             ScrubCommand.self, StatusCommand.self, KeyCommand.self,
         ]
     )

@@ -145,6 +145,16 @@ static inline uint64_t clinux_monotonic_nanoseconds(void) {
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
+/// Keeps what is used of this process's memory from being paged out, and its own allocations from waiting
+/// for pages to be written to a device that waits for this process.
+static inline void clinux_keep_memory(void) {
+    mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
+#ifdef PR_SET_IO_FLUSHER
+    prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+#endif
+}
+/// The flag of posix_spawn that makes the child the leader of a session of its own.
+static inline short clinux_spawn_new_session(void) { return POSIX_SPAWN_SETSID; }
 static inline int clinux_set_option(int fd, int level, int name, int value) {
     return setsockopt(fd, level, name, &value, sizeof value);
 }

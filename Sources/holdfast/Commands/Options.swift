@@ -18,6 +18,19 @@ struct DirectoryOption: ParsableArguments {
     /// A client of the device that runs for this directory.
     var client: ControlClient { ControlClient(directory: directory) }
 
+    /// The directory's absolute path, without symbolic links where it exists.
+    var absolute: String {
+        if let resolved = unsafe realpath(directory, nil) {
+            defer { unsafe free(resolved) }
+            return unsafe String(cString: resolved)
+        }
+        guard !directory.hasPrefix("/"), let present = unsafe getcwd(nil, 0) else {
+            return directory
+        }
+        defer { unsafe free(present) }
+        return unsafe String(cString: present) + "/" + directory
+    }
+
     /// Where a client device keeps its state unless told otherwise.
     static var standard: String {
         if geteuid() == 0 { return "/var/lib/holdfast" }

@@ -129,7 +129,7 @@ struct UpCommand: AsyncParsableCommand {
         \(volume.uri)
         \(volume.sizeBytes) \(kept(volume)). In another terminal:
           nbdinfo "\(volume.uri)"
-          nbd-client -unix \(directory)/nbd.sock -N \(volume.name) /dev/nbd0     (attach, as root)
+          holdfast attach \(volume.name) --dir \(directory)     (as root; prints the device)
           mkfs.ext4 /dev/nbd0 && mount /dev/nbd0 /mnt
           holdfast snapshot create \(volume.name) monday --dir \(directory)
           holdfast status --watch --dir \(directory)
