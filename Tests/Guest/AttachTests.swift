@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 @Suite(
-    .serialized, .enabled(if: Guest.isHere, "this needs a kernel of its own: see Tools/vm"),
+    .serialized, .inGuest,
     .needs(.root, .tool("fio"), .tool("mkfs.ext4"), .tool("e2fsck")), .timeLimit(.minutes(20)))
 struct AttachTests {
     private static let options = ["--size", "256M", "--layout", "mirror:2"]
@@ -14,9 +14,9 @@ struct AttachTests {
     /// A mounted filesystem on an attached volume, with a load under way on it.
     private func loaded(
         _ arguments: [String] = []
-    ) throws -> (HoldfastUp, Disk, MountedDisk, VerifyingLoad) {
+    ) throws -> (HoldfastUp, AttachedDisk, MountedDisk, VerifyingLoad) {
         let up = try HoldfastUp(Self.options)
-        let disk = try Disk(up, "vol0", arguments)
+        let disk = try AttachedDisk(up, "vol0", arguments)
         try ToolRun.output("mkfs.ext4", "-q", disk.device)
         let files = try MountedDisk(disk.device)
         let load = try VerifyingLoad(on: files)
@@ -26,11 +26,12 @@ struct AttachTests {
 
     /// The load ended well, and so does everything after it.
     private func conclude(
-        _ what: String, _ disk: Disk, _ files: MountedDisk, _ load: VerifyingLoad, since mark: Int
+        _ what: String, _ disk: AttachedDisk, _ files: MountedDisk, _ load: VerifyingLoad,
+        since mark: Int
     ) throws {
         let pause = try load.finish()
-        print("\(what): the longest request took \((pause * 10).rounded() / 10) s")
-        #expect(try Disk.kernelErrors(since: mark).isEmpty)
+        Guest.tell("\(what): the longest request took \((pause * 10).rounded() / 10) s")
+        #expect(try AttachedDisk.kernelErrors(since: mark).isEmpty)
         try files.unmount()
         let check = try ToolRun(["e2fsck", "-f", "-n", disk.device], atMost: .seconds(120))
         #expect(check.succeeded, "\(check)")
@@ -43,7 +44,7 @@ struct AttachTests {
 
     @Test(arguments: [1, 4])
     func `a client device that is killed and restarted is a pause`(connections: Int) throws {
-        let mark = try Disk.kernelLines()
+        let mark = try AttachedDisk.kernelLines()
         let (up, disk, files, load) = try loaded(["--connections", "\(connections)"])
         let killed = try up.kill(.client)
         #expect(load.isRunning)
@@ -53,7 +54,7 @@ struct AttachTests {
     }
 
     @Test func `a client device that hangs for longer than all timeouts is a pause`() throws {
-        let mark = try Disk.kernelLines()
+        let mark = try AttachedDisk.kernelLines()
         let (up, disk, files, load) = try loaded(["--timeout", "3"])
         let suspended = try up.suspend(.client)
         sleepFor(.seconds(20))
@@ -64,9 +65,9 @@ struct AttachTests {
     }
 
     @Test func `a helper that was killed is replaced, and makes good what it missed`() throws {
-        let mark = try Disk.kernelLines()
+        let mark = try AttachedDisk.kernelLines()
         let (up, disk, files, load) = try loaded()
-        let helper = try #require(Disk.helpers.first)
+        let helper = try #require(AttachedDisk.helpers.first)
         kill(helper, SIGKILL)
         try up.kill(.client)
         _ = try up.status()
@@ -74,16 +75,16 @@ struct AttachTests {
         #expect(load.isRunning)
         #expect(try state(of: disk) == "unattended")
         // It is attached already; this starts a helper.
-        let again = try Disk.holdfast(["attach", "vol0", "--dir", up.path])
+        let again = try AttachedDisk.holdfast(["attach", "vol0", "--dir", up.path])
         #expect(again.standardOutput == disk.device + "\n", "\(again)")
-        #expect(Disk.helpers.count == 1 && Disk.helpers.first != helper)
+        #expect(AttachedDisk.helpers.count == 1 && AttachedDisk.helpers.first != helper)
         try conclude("helper and client device killed", disk, files, load, since: mark)
     }
 
     @Test func `a helper that was killed takes nothing with it`() throws {
-        let mark = try Disk.kernelLines()
+        let mark = try AttachedDisk.kernelLines()
         let (_, disk, files, load) = try loaded()
-        kill(try #require(Disk.helpers.first), SIGKILL)
+        kill(try #require(AttachedDisk.helpers.first), SIGKILL)
         try conclude("helper killed", disk, files, load, since: mark)
     }
 
@@ -91,7 +92,7 @@ struct AttachTests {
 
     @Test func `what is in use is not detached, and its user is named`() throws {
         let up = try HoldfastUp(Self.options)
-        let disk = try Disk(up)
+        let disk = try AttachedDisk(up)
         try ToolRun.output("mkfs.ext4", "-q", disk.device)
         let files = try MountedDisk(disk.device)
         let mounted = try disk.detach()
@@ -116,7 +117,7 @@ struct AttachTests {
 
     @Test func `a device whose client device is dead is detached at once`() throws {
         let up = try HoldfastUp(Self.options)
-        let disk = try Disk(up)
+        let disk = try AttachedDisk(up)
         #expect(up.stop() != nil)
         let detached = try disk.detach()
         #expect(detached.succeeded, "\(detached)")
@@ -126,12 +127,18 @@ struct AttachTests {
     @Test func `a device whose client device hangs is detached by force, full of requests`() throws
     {
         let up = try HoldfastUp(Self.options)
-        let disk = try Disk(up)
+        let disk = try AttachedDisk(up)
+        // (It has the device open before: who opens one that hangs does not have it yet.)
+        let writer = try RunningProcess([
+            "sh", "-c",
+            """
+            exec 3<>\(disk.device); echo ready
+            while dd if=/dev/zero of=\(disk.device) bs=1M count=64 oflag=direct; do :; done; exit 1
+            """,
+        ])
+        #expect(writer.standardOutput.waitForLine(atMost: .seconds(60)) == "ready")
         let suspended = try up.suspend(.client)
         defer { kill(suspended, SIGCONT) }
-        let writer = try RunningProcess([
-            "dd", "if=/dev/zero", "of=\(disk.device)", "bs=1M", "count=64", "oflag=direct",
-        ])
         sleepFor(.seconds(4))
         #expect(try disk.detach().status == 1)
         let detached = try disk.detach("--force")
@@ -144,14 +151,14 @@ struct AttachTests {
 
     @Test func `a snapshot is mounted read-only beside the live filesystem`() throws {
         let up = try HoldfastUp(Self.options)
-        let disk = try Disk(up)
+        let disk = try AttachedDisk(up)
         try ToolRun.output("mkfs.ext4", "-q", disk.device)
         let files = try MountedDisk(disk.device)
         try ToolRun.output("sh", "-c", "echo Sunday >\(files.path)/day && sync")
         try up.require("snapshot", "create", "vol0", "monday", "--immediate")
         try ToolRun.output("sh", "-c", "echo Tuesday >\(files.path)/day && sync")
 
-        let snapshot = try Disk(up, "vol0@monday")
+        let snapshot = try AttachedDisk(up, "vol0@monday")
         #expect(snapshot.device != disk.device)
         #expect(snapshot.fact("ro") == "1" && disk.fact("ro") == "0")
         let old = try MountedDisk(snapshot.device, "ro,noload")
@@ -167,22 +174,22 @@ struct AttachTests {
     @Test func `any device, a certain one, one in use`() throws {
         let up = try HoldfastUp(Self.options)
         try up.require("volume", "create", "vol1", "--size", "64M", "--layout", "mirror:2")
-        let disk = try Disk(up, "vol0", ["/dev/nbd5"])
+        let disk = try AttachedDisk(up, "vol0", ["/dev/nbd5"])
         #expect(disk.device == "/dev/nbd5")
         #expect(disk.fact("queue/logical_block_size") == "4096")
         #expect(disk.fact("size") == "\((256 << 20) / 512)")
-        let taken = try Disk.holdfast(["attach", "vol1", "/dev/nbd5", "--dir", up.path])
+        let taken = try AttachedDisk.holdfast(["attach", "vol1", "/dev/nbd5", "--dir", up.path])
         #expect(taken.status == 1)
         #expect(taken.standardError.contains("/dev/nbd5 is in use"), "\(taken)")
-        let twice = try Disk.holdfast(["attach", "vol0", "/dev/nbd6", "--dir", up.path])
+        let twice = try AttachedDisk.holdfast(["attach", "vol0", "/dev/nbd6", "--dir", up.path])
         #expect(twice.status == 1)
         #expect(twice.standardError.contains("attached as /dev/nbd5 already"), "\(twice)")
-        let other = try Disk(up, "vol1")
+        let other = try AttachedDisk(up, "vol1")
         #expect(other.device != disk.device)
-        let unknown = try Disk.holdfast(["attach", "vol2", "--dir", up.path])
+        let unknown = try AttachedDisk.holdfast(["attach", "vol2", "--dir", up.path])
         #expect(unknown.status == 1)
         #expect(unknown.standardError.contains("there is no export 'vol2'"), "\(unknown)")
-        let second = try Disk.holdfast(["attach", "--helper"])
+        let second = try AttachedDisk.holdfast(["attach", "--helper"])
         #expect(second.status == 1)
         #expect(second.standardError.contains("a helper runs already"), "\(second)")
     }
@@ -199,18 +206,18 @@ struct AttachTests {
     }
 
     private func list() throws -> [Line] {
-        let run = try Disk.holdfast(["attach", "--list", "--json"])
+        let run = try AttachedDisk.holdfast(["attach", "--list", "--json"])
         return try JSONDecoder().decode([Line].self, from: Data(run.standardOutput.utf8))
     }
 
-    private func state(of disk: Disk) throws -> String? {
+    private func state(of disk: AttachedDisk) throws -> String? {
         try list().first { $0.device == disk.device }?.state
     }
 
     @Test func `the list says what is attached, and how it is`() throws {
         #expect(try list().isEmpty)
         let up = try HoldfastUp(Self.options)
-        let disk = try Disk(up, "vol0", ["--connections", "2", "--timeout", "7"])
+        let disk = try AttachedDisk(up, "vol0", ["--connections", "2", "--timeout", "7"])
         let line = Line(
             device: disk.device, volume: "vol0", directory: up.path, size: 256 << 20,
             readOnly: false, connections: 2, timeoutSeconds: 7, state: "connected")

@@ -80,6 +80,13 @@ package final class Mount: Sendable {
         try ToolRun.output("mount", device.path, directory.path)
     }
 
+    /// Mounts the block device at `path`, which must stay until this is unmounted, with `options` of `mount -o`.
+    package init(path: String, options: String = "rw") throws {
+        device = nil
+        directory = try TemporaryDirectory()
+        try ToolRun.output("mount", "-o", options, path, directory.path)
+    }
+
     /// Mounts the filesystem in the file `image` on a directory of its own.
     package init(image: String) throws {
         device = nil
@@ -98,5 +105,14 @@ package final class Mount: Sendable {
             })
         else { return }
         try ToolRun.output("umount", path)
+    }
+
+    /// Unmounts it once nobody is busy with it: those that were killed may have an error to wait for.
+    package func unmountSoon(atMost limit: Duration = .seconds(60)) throws {
+        let isDone = try eventually(atMost: limit, every: .milliseconds(500)) {
+            try ToolRun(["umount", path]).succeeded ? true : nil
+        }
+        guard isDone != nil else { throw HarnessError("\(path) stays busy") }
+        isMounted.withLock { $0 = false }
     }
 }

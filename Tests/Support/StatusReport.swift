@@ -38,6 +38,14 @@ package struct StatusReport: Decodable, Sendable {
         package let state: String
     }
 
+    /// What clients asked for, and got.
+    package struct Counters: Decodable, Sendable {
+        package let reads: UInt64
+        package let writes: UInt64
+        package let discards: UInt64
+        package let errors: UInt64
+    }
+
     package struct Volume: Decodable, Sendable {
         package let name: String
         package let sizeBytes: UInt64
@@ -45,6 +53,8 @@ package struct StatusReport: Decodable, Sendable {
         package let epoch: UInt64
         package let health: String
         package let uri: String?
+        package let connections: Int
+        package let counters: Counters
         package let members: [Member]
         package let snapshots: [Snapshot]
         /// In bytes a second; nil for none.

@@ -4,7 +4,7 @@ import Foundation
 import TestSupport
 
 /// An export that is attached; detached, by force if need be, with the last reference.
-final class Disk {
+final class AttachedDisk {
     let up: HoldfastUp
     let export: String
     let device: String
