@@ -108,11 +108,22 @@ public struct ResiliencySet: ~Copyable {
         membersNeeded = stripes?.dataShards ?? 1
         let slotCount = stripes?.redoSlotCount ?? RegionLayout.intentSlotCount
         slots = IntentSlots(count: slotCount)
+        if stripes != nil { slots.resume(after: Self.sequences(before: epoch)) }
         striped = FixedArray(
             repeating: StripedEntry(), count: stripes == nil ? 1 : RequestTable.capacity)
         workAreas = WorkAreas(behind: slotCount)
         let usualExtent = stripes?.extentSize ?? RegionLayout.extentSize(forDataOf: size)
         dirty = DirtyMaps(deviceSize: size, extentSize: tuning.extentSize ?? usualExtent)
+    }
+}
+
+extension ResiliencySet {
+    /// What no owner of an earlier epoch has come to: each has 2^40 sequences, two weeks at a million a second.
+    ///
+    /// A record that is overwritten in part tells no sequence, but the landed mark of the one before it
+    /// stays. Used again, that sequence would be believed to have landed.
+    private static func sequences(before epoch: Epoch) -> UInt64 {
+        min(epoch.number, 1 << 23) << 40
     }
 }
 

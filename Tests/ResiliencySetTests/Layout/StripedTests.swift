@@ -208,6 +208,18 @@ extension StripedModel {
         #expect(set.marked == MemberSet([0, 4, 5].map { MemberIndex($0) }))
     }
 
+    @Test func `an owner uses no sequence of another's, also when no record tells it`() throws {
+        let set = try StripedModel(2, 1, chunk: 4096)
+        set.write(0, Array(repeating: 1, count: 512))
+        let before = try #require(set.regions[MemberIndex(0)]?.intents[0]).intent.sequence
+        // Overwritten in part: nothing whole is found.
+        for member in set.stripes.members { set.regions[member]?.intents = [:] }
+        set.takeOver(without: MemberSet())
+        set.write(0, Array(repeating: 2, count: 512))
+        let after = try #require(set.regions[MemberIndex(0)]?.intents[0]).intent.sequence
+        #expect(after > before)
+    }
+
     @Test func `no region of an erasure set is a snapshot`() throws {
         let set = try StripedModel(2, 1, chunk: 4096)
         #expect(!set.beginsCut)
