@@ -15,7 +15,10 @@ private func simulate(_ arguments: String...) throws -> ToolRun {
         #expect(run.succeeded, "\(run)")
     }
 
-    @Test(arguments: ["shared-memory", "message", "verbs", "rebuild", "partition", "calm"])
+    @Test(
+        arguments: [
+            "shared-memory", "message", "verbs", "rebuild", "partition", "calm", "erasure",
+        ])
     func `each scenario keeps every promise`(name: String) throws {
         let run = try simulate("--seeds", "500", "--first", "500000", "--scenario", name)
         #expect(run.succeeded, "\(run)")
