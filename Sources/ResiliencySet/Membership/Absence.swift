@@ -12,8 +12,9 @@ extension ResiliencySet {
     @inline(__always)
     var canServe: Bool { reachable.count >= membersNeeded }
 
-    /// Too few members are left: nothing goes on until they are back.
+    /// Too few members are left: nothing goes on until they are back, and all were opened anew.
     mutating func standStill() {
+        if active.count >= membersNeeded { absent = active }
         var cursor = table.oldest
         while let index = cursor {
             cursor = table.newer(than: index)

@@ -64,6 +64,8 @@ extension ResiliencySet {
         let spoiled = mapWords(of: member)
         dirty.forget(member)
         active.insert(member)
+        // (What it holds of the records counts as well when a set goes on that stands still.)
+        if stripes != nil, !absent.isEmpty { absent.insert(member) }
         dropForsaken()
         // The last member went away while this one's promotion was being recorded. It is not the last any
         // more; and what failed on it, but not here, it misses.
@@ -166,6 +168,8 @@ extension ResiliencySet {
 
     /// An operation on a member failed: the member is dropped, unless it is the last.
     mutating func memberFailed(_ member: MemberIndex) {
+        // (Of a set that stands still: it is opened anew before anything else is asked of it.)
+        if stripes != nil, absent.contains(member) { return }
         if isNeeded(member) {
             guard !absent.contains(member) else { return }
             absent.insert(member)

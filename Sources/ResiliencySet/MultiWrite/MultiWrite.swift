@@ -140,7 +140,8 @@ extension ResiliencySet {
     ///
     /// To be called when nothing is in flight: the marks only spare a later takeover some work.
     public mutating func markCompleted() {
-        guard table.isEmpty, phase == .serving else { return }
+        // (What was under way when the last members went is not complete: repair decides.)
+        guard table.isEmpty, phase == .serving, absent.isEmpty else { return }
         let members = active.union(rebuilding)
         while slots.hasUnmarked, effects.room > members.count + EffectQueue.spare {
             guard let (slot, sequence) = slots.nextToMark() else { return }

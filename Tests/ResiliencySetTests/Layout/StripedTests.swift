@@ -220,6 +220,25 @@ extension StripedModel {
         #expect(after > before)
     }
 
+    @Test func `what was under way when the last members went is not told to be complete`() throws {
+        let set = try StripedModel(2, 1, chunk: 4096)
+        #expect(set.write(0, Array(repeating: 1, count: 8192)) == .done)
+        set.engine.markCompleted()
+        set.drain()
+        set.lose(MemberSet(MemberIndex(0)))
+        set.lost.insert(MemberIndex(1))
+        let write = set.submit(.write, 0, Array(repeating: 2, count: 8192))
+        set.engine.tick(StripedModel.patience)
+        set.drain()
+        #expect(set.outcomes[write] == .failed)
+        set.marked = MemberSet()
+        set.engine.markCompleted()
+        set.drain()
+        #expect(set.marked.isEmpty)
+        set.takeOver(without: MemberSet())
+        #expect(set.isConsistent)
+    }
+
     @Test func `no region of an erasure set is a snapshot`() throws {
         let set = try StripedModel(2, 1, chunk: 4096)
         #expect(!set.beginsCut)
