@@ -14,7 +14,10 @@ public enum Fold {
 
     /// Adds bytes up: those at `source` onto the sum at `sum`.
     ///
-    /// - Parameter count: A multiple of `size`.
+    /// - Parameters:
+    ///   - source: Where they are.
+    ///   - count: How many; a multiple of `size`.
+    ///   - sum: Where the sum is.
     @inlinable
     public static func add(
         _ source: UnsafeRawPointer, count: Int, to sum: UnsafeMutableRawPointer

@@ -89,13 +89,12 @@ private final class RunningAppliance {
         try await allocateNothing(appliances, depth, ordering, count: 5000)
     }
 
-    @Test(arguments: [1, 32], [true, false])
-    func `requests to an erasure set allocate nothing`(depth: Int, isFar: Bool) async throws {
+    // (Near ones: far members that are late are read around, which takes a buffer.)
+    @Test(arguments: [1, 32])
+    func `requests to an erasure set allocate nothing`(depth: Int) async throws {
         let appliances = try (0..<3).map {
             try RunningAppliance(
-                isFar
-                    ? .tcp(host: "127.0.0.1", port: 0)
-                    : .unix(path: "/tmp/holdfast-allocation-\(getpid())-striped-\(depth)-\($0)"))
+                .unix(path: "/tmp/holdfast-allocation-\(getpid())-striped-\(depth)-\($0)"))
         }
         let geometry = try StripeGeometry(dataShards: 2, parityShards: 1, size: Self.size)
         try await allocateNothing(appliances, depth, .parallel, stripes: geometry, count: 5000)

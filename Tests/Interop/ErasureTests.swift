@@ -43,7 +43,8 @@ extension Interop {
                     try connection.trim(UInt64(count), at: UInt64(start))
                     model.replaceSubrange(range, with: repeatElement(0, count: count))
                 default:
-                    let isRight = try connection.read(count, at: UInt64(start)) == model[range]
+                    let isRight =
+                        try connection.read(count, at: UInt64(start)) == Array(model[range])
                     try #require(isRight, "seed \(seed), step \(step): \(range)")
                 }
             }
