@@ -52,7 +52,12 @@ extension ResiliencySet {
         let takers = touched.intersection(active.union(holders))
         let isRun = stripes.isRun(step)
         table[index].marks = MemberSet()
-        if !dirty.away.isEmpty { table[index].marks = dirty.markAway(locked, among: touched) }
+        if !dirty.away.isEmpty {
+            // (Not only where that is news: who marked the extent first may still be fetching, and stores the
+            // mark on other members than these.)
+            dirty.markAway(locked, among: touched)
+            table[index].marks = dirty.away.intersection(touched)
+        }
         table[index].intent = Intent(
             epoch: epoch, sequence: sequence, range: step, kind: isRun && isZero ? .zero : .write,
             members: takers.union(touched.intersection(unrecorded)))

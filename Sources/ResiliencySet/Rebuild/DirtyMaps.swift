@@ -100,6 +100,7 @@ struct DirtyMaps: ~Copyable {
     mutating func markAway(_ range: ByteRange) -> MemberSet { markAway(range, among: away) }
 
     /// The same for those of `members` alone: the write has nothing for others.
+    @discardableResult
     mutating func markAway(_ range: ByteRange, among members: MemberSet) -> MemberSet {
         var news = MemberSet()
         for member in away.intersection(members) where mark(range, of: member) {

@@ -199,6 +199,17 @@ extension StripedModel {
         #expect(set.read(0, old.count) == old)
     }
 
+    @Test func `every record marks what a member that is away misses, whoever did so before`() throws {
+        // (The first to mark an extent may still be fetching when a later one is acknowledged.)
+        let set = try StripedModel(4, 2)
+        set.lose(MemberSet(MemberIndex(0)))
+        set.marks = []
+        for value in [1, 2] as [UInt8] {
+            #expect(set.write(0, Array(repeating: value, count: 512)) == .done)
+        }
+        #expect(set.marks == Array(repeating: MemberSet(MemberIndex(0)), count: 4))
+    }
+
     @Test func `a member that took no part is not told of completion`() throws {
         // (An older record of its own in the same slot would lose the mark that it counts for nothing.)
         let set = try StripedModel(4, 2, chunk: 4096)

@@ -41,6 +41,8 @@ final class StripedModel {
     var fetches = 0
     /// Who was told that the last write through a slot is complete.
     var marked = MemberSet()
+    /// Whose extents each record marked as missing, in the order in which they were stored.
+    var marks: [MemberSet] = []
     /// The registry answers.
     var isRecording = true
     private var token: UInt32 = 0
@@ -198,7 +200,8 @@ final class StripedModel {
         case .fetch(let span, let number):
             fetches += 1
             work[Int(number)][member] = (span, Array(region[span]))
-        case .redo(let slot, let intent, let token, _):
+        case .redo(let slot, let intent, let token, let missing):
+            marks.append(missing)
             let bytes = intent.kind == .zero ? [] : newBytes(member, slot, intent.range, token)
             region[stripes.redoPlace(slot, count: ByteCount(UInt64(bytes.count)))] = bytes[...]
             region.intents[slot] = IntentSlot(intent: intent, landed: false, completed: false)
