@@ -65,7 +65,8 @@ final class SimulatedClient {
         bytes += Array("IHAVEOPT".utf8)
         bytes += [0, 0, 0, 7, 0, 0, 0, 10, 0, 0, 0, 4]
         bytes += Array("vol0".utf8) + [0, 0]
-        guard case .transmission(let export, _) = server.receive(bytes.span, catalog: catalog) else {
+        guard case .transmission(let export, _) = server.receive(bytes.span, catalog: catalog)
+        else {
             return false
         }
         return export.size == world.scenario.size.bytes

@@ -199,7 +199,7 @@ extension StripedModel {
         #expect(set.read(0, old.count) == old)
     }
 
-    @Test func `every record marks what a member that is away misses, whoever did so before`() throws {
+    @Test func `every record marks what a member away misses, whoever did so before`() throws {
         // (The first to mark an extent may still be fetching when a later one is acknowledged.)
         let set = try StripedModel(4, 2)
         set.lose(MemberSet(MemberIndex(0)))
