@@ -125,6 +125,16 @@ extension Volume {
         }
     }
 
+    /// Cuts the channels that have not sent all they were given.
+    ///
+    /// A request was given up: it had waited too long for other members, or another owner has the set. What of it was
+    /// given to these may stand there still, and is about to be memory that holds something else.
+    func cutUnsent() {
+        for member in remoteMembers {
+            links[member.number]?.use { if $0.hasUnsent { $0.fail(.dropped) } }
+        }
+    }
+
     // MARK: In
 
     /// Receives what a member's appliance answered, and tells the engine.

@@ -213,7 +213,7 @@ package struct VolumeCounters: Hashable, Sendable {
             // (Another owner has the set. An error would be final for the client; one that is
             // disconnected instead connects again, and finds that owner.)
             if outcome == .failed, engine.phase == .fenced { connection.leaveUnanswered() }
-            if outcome == .failed, stripes != nil { cutUnsent() }
+            if outcome == .failed { cutUnsent() }
             unsafe connection.answer(
                 outcome == .done ? .none : .inputOutput, to: request.kind, of: request.range,
                 cookie: request.cookie, isWhole: request.isWhole, releasing: request.payload)

@@ -133,16 +133,6 @@ extension Volume {
         ask(last.place, last.span, AccessPurpose.lastChunk)
     }
 
-    /// Cuts the channels that have not sent all they were given.
-    ///
-    /// A request was given up after it had waited too long for other members. What it was given to these may
-    /// stand there still, and is about to be memory that holds something else.
-    func cutUnsent() {
-        for member in remoteMembers {
-            links[member.number]?.use { if $0.hasUnsent { $0.fail(.dropped) } }
-        }
-    }
-
     // MARK: In
 
     /// Takes the answer to a request of an erasure set; false when it is none.
