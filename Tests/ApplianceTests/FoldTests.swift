@@ -75,7 +75,11 @@ import Testing
         var sums = [UInt8](repeating: 0, count: roles * Fold.size)
         for (index, byte) in bytes.enumerated() {
             let role = (first + index / chunk) % roles
-            sums[role * Fold.size + index % Fold.size] ^= byte
+            let place = role * Fold.size + index % Fold.block
+            sums[place] ^= byte
+            let weighted = UInt16(sums[place + Fold.block]) << 1
+            sums[place + Fold.block] =
+                UInt8(truncatingIfNeeded: weighted ^ (weighted > 0xff ? 0x11d : 0)) ^ byte
         }
         return sums
     }

@@ -3,7 +3,7 @@
 //     copy     from a redo slot to where the bytes belong: they travel once
 //     fold     rows are added up where they are: a scrub moves bytes, not gigabytes
 //
-// What is not allocated is zeroes, which add nothing to a fold. Folds are made in steps, as digests are.
+// What is not allocated counts as zeroes, and is not read. Folds are made in steps, as digests are.
 
 import Glibc
 import RemoteMemory
@@ -31,7 +31,7 @@ final class FoldedRows {
         chunk = parameters & 0xffff_ffff
         roles = Int(parameters >> 32 & 0xffff)
         first = Int(parameters >> 48)
-        guard chunk > 0, chunk % UInt64(Fold.size) == 0, data.count.bytes % chunk == 0,
+        guard chunk > 0, chunk % UInt64(Fold.block) == 0, data.count.bytes % chunk == 0,
             (1...Self.mostRoles).contains(roles), first < roles
         else { return nil }
         let sums = UnsafeMutableRawBufferPointer.allocate(
@@ -69,6 +69,8 @@ final class FoldedRows {
                 unsafe Fold.add(
                     region.view.bytes(ByteRange(start: rest.start, count: count)),
                     count: Int(count.bytes), to: sum)
+            } else {
+                unsafe Fold.addZeroes(count: Int(count.bytes), to: sum)
             }
             rest = ByteRange(start: rest.start + count, count: rest.count - count)
         }

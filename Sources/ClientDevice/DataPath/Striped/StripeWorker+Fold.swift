@@ -13,18 +13,23 @@ extension StripeWorker {
         unsafe memset(memory.place(work, member, .zero), 0, foldBytes)
     }
 
-    /// Adds `span`, whole rows or a part of one that starts at a fold, to a member's folds.
+    /// Adds `span`, whole rows or a part of one that starts at a fold's block, to a member's folds; without
+    /// `bytes` it is zeroes.
     func addToFolds(
-        _ bytes: UnsafeRawPointer, of span: ByteRange, on member: MemberIndex, in work: UInt8
+        _ bytes: UnsafeRawPointer?, of span: ByteRange, on member: MemberIndex, in work: UInt8
     ) {
         var rest = span
         while !rest.isEmpty {
             let inChunk = geometry.chunk.bytes - column(of: rest.start).bytes
             let count = ByteCount(min(rest.count.bytes, inChunk))
             let role = Int(stripe(at: rest.start) % UInt64(geometry.memberCount))
-            unsafe Fold.add(
-                bytes + Int((rest.start - span.start).bytes), count: Int(count.bytes),
-                to: memory.place(work, member, ByteCount(UInt64(role * Fold.size))))
+            let sums = unsafe memory.place(work, member, ByteCount(UInt64(role * Fold.size)))
+            if let bytes = unsafe bytes {
+                unsafe Fold.add(
+                    bytes + Int((rest.start - span.start).bytes), count: Int(count.bytes), to: sums)
+            } else {
+                unsafe Fold.addZeroes(count: Int(count.bytes), to: sums)
+            }
             rest = ByteRange(start: rest.start + count, count: rest.count - count)
         }
     }

@@ -146,8 +146,8 @@ extension Volume {
     ) {
         stripes.worker.clearFolds(of: member, in: work)
         stripes.forEachRun(of: window, of: member, view) { run, isAllocated in
-            guard isAllocated else { return }
-            unsafe stripes.worker.addToFolds(view.bytes(run), of: run, on: member, in: work)
+            unsafe stripes.worker.addToFolds(
+                isAllocated ? view.bytes(run) : nil, of: run, on: member, in: work)
         }
     }
 
