@@ -152,17 +152,20 @@ public struct ScrubReport: Hashable, Sendable, Codable {
     public var comparedBytes: ByteCount
     /// Extents on which the members disagree: 0 unless something is broken.
     public var mismatchedExtents: UInt64
+    /// Those of them that were put right: all of an erasure set's in which it was clear which member was wrong.
+    public var mendedExtents: UInt64
     /// Where the first of them starts.
     public var firstMismatchOffset: ByteOffset?
 
     public init(
         volume: String, membersCompared: Int, comparedBytes: ByteCount, mismatchedExtents: UInt64,
-        firstMismatchOffset: ByteOffset? = nil
+        mendedExtents: UInt64 = 0, firstMismatchOffset: ByteOffset? = nil
     ) {
         self.volume = volume
         self.membersCompared = membersCompared
         self.comparedBytes = comparedBytes
         self.mismatchedExtents = mismatchedExtents
+        self.mendedExtents = mendedExtents
         self.firstMismatchOffset = firstMismatchOffset
     }
 }

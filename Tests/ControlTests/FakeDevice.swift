@@ -180,7 +180,8 @@ actor FakeDevice: ControlledDevice {
         current.volumes[index].scrub = nil
         return ScrubReport(
             volume: volume, membersCompared: 3, comparedBytes: .gibibytes(1),
-            mismatchedExtents: volume == "vol0" ? 0 : 2, firstMismatchOffset: ByteOffset(4096))
+            mismatchedExtents: volume == "vol0" ? 0 : 2, mendedExtents: volume == "mended" ? 2 : 0,
+            firstMismatchOffset: ByteOffset(4096))
     }
 
     private func index(of name: String) throws(ControlError) -> Int {

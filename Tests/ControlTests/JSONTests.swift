@@ -48,7 +48,7 @@ import Testing
                     volume: "v", membersCompared: 3, comparedBytes: ByteCount(1),
                     mismatchedExtents: 1, firstMismatchOffset: ByteOffset(2)))
                 == #"{"comparedBytes":1,"firstMismatchOffset":2,"membersCompared":3,"#
-                + #""mismatchedExtents":1,"volume":"v"}"#)
+                + #""mendedExtents":0,"mismatchedExtents":1,"volume":"v"}"#)
         let created = try compact(CreatedSnapshot(snapshot: .sample, heldMilliseconds: 1.5))
         #expect(created.hasPrefix(#"{"heldMilliseconds":1.5,"snapshot":{"appliance":"a","#))
     }

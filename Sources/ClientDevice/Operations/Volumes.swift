@@ -174,6 +174,7 @@ extension ClientDevice: ControlledDevice {
                     volume: name, membersCompared: members,
                     comparedBytes: standing.standing.compared,
                     mismatchedExtents: UInt64(standing.standing.differentExtents),
+                    mendedExtents: UInt64(standing.standing.mendedExtents),
                     firstMismatchOffset: standing.standing.firstDifference)
             }
             let seconds = (ContinuousClock.now - started) / .seconds(1)

@@ -6,6 +6,7 @@
 //     change    fetching ──▶ logging ──▶ applying ──▶ next step       one step at a time, in one slot
 //     read      fetching ──▶ next step                                degraded; otherwise all at once
 //     copy      fetching ──▶ applying ──▶ next step
+//     compare   folding ──▶ verifying (──▶ locating ──▶ steps like a copy's ──▶ folding)
 
 public import RemoteMemory
 
@@ -46,7 +47,7 @@ public struct DecodeStep: Sendable, BitwiseCopyable {
 
 /// One entry's progress.
 struct StripedEntry: BitwiseCopyable {
-    enum Part: UInt8 { case fetching, logging, applying }
+    enum Part: UInt8 { case fetching, logging, applying, folding, verifying, locating }
 
     static let noWork = UInt8.max
 
@@ -59,7 +60,7 @@ struct StripedEntry: BitwiseCopyable {
     var work = StripedEntry.noWork
     /// Whose bytes are in the work area, or on their way.
     var sources = MemberSet()
-    /// The members that the step is carried out on.
+    /// The members that the step is carried out on; of a comparison, the member that was wrong.
     var takers = MemberSet()
     /// Memory that becomes zero is kept.
     var keepsAllocated = false

@@ -27,7 +27,7 @@ extension ResiliencySet {
                 rebuild.copying = nil
                 conclude(index, .failed)
             case .compare:
-                scrubbing.compared(table[index].range, different: false)
+                scrubbing.compared(table[index].range, .proved)
                 conclude(index, .failed)
             // (Whoever is back is asked anew.)
             case .repair, .mapStore, .probe: conclude(index, .failed)

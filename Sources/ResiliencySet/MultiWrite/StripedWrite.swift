@@ -158,6 +158,8 @@ extension ResiliencySet {
             guard unrecorded.isEmpty else { return table.setStage(index, .recording) }
             proceed(index, stripes)
             if table[index].stage == .free { afterwards() }
+        case .folding, .verifying, .locating:
+            preconditionFailure("a change is not a comparison")
         }
     }
 

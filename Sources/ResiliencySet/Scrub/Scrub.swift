@@ -61,24 +61,37 @@ struct Scrubbing: ~Copyable {
             count: ByteCount(min(extentSize.bytes, deviceSize.bytes - start)))
     }
 
-    mutating func compared(_ range: ByteRange, different: Bool) {
+    mutating func compared(_ range: ByteRange, _ finding: ScrubFinding) {
         isComparing = false
         if isLate {
             isLate = false
             return
         }
-        guard different else { return }
+        guard finding != .proved else { return }
         report.differentExtents += 1
+        if finding == .mended { report.mendedExtents += 1 }
         report.firstDifference = report.firstDifference ?? range.start
     }
+}
+
+/// What came of one comparison.
+enum ScrubFinding {
+    /// Nothing differs, or nothing could be compared.
+    case proved
+    case different
+    /// It differed; who was wrong was clear, and was put right.
+    case mended
 }
 
 /// How far a scrub has come and what it found.
 public struct ScrubStanding: Hashable, Sendable {
     public var compared: ByteCount
     public var total: ByteCount
-    /// Extents of one member that differ from the first active member's.
+    /// Extents of one member that differ from the first active member's, or of an erasure set whose members
+    /// do not belong together.
     public var differentExtents: Int
+    /// Those of them that were put right: of an erasure set with more than K+1 members, when one was wrong.
+    public var mendedExtents = 0
     /// Where the first of them starts.
     public var firstDifference: ByteOffset?
 }
@@ -111,7 +124,7 @@ extension ResiliencySet {
     mutating func startComparison(_ index: Int) -> Bool {
         let member = MemberIndex(Int(table[index].token))
         guard active.contains(member), let reference = active.first, reference != member else {
-            scrubbing.compared(table[index].range, different: false)
+            scrubbing.compared(table[index].range, .proved)
             table.remove(index)
             return false
         }
@@ -131,7 +144,7 @@ extension ResiliencySet {
     mutating func completeComparison(
         _ index: Int, _ member: MemberIndex, _ outcome: OperationOutcome
     ) {
-        scrubbing.compared(table[index].range, different: outcome == .different)
+        scrubbing.compared(table[index].range, outcome == .different ? .different : .proved)
         let reference = table[index].done
         table.remove(index)
         switch outcome {

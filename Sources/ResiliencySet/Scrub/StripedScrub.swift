@@ -1,8 +1,13 @@
 // Scrubbing an erasure set: what the members hold is folded where it is, and the folds have to belong together.
 //
-// The code is linear: adding chunks up byte by byte (XOR) and encoding the sums gives the sums of the parity.
-// Rows whose number leaves the same rest by N have the same roles, so they are added up together. With more
-// than K members there is something to prove.
+//     folding ──▶ verifying ──agree──▶ next extent
+//                     └─ differ ──▶ locating ── one member explains it ──▶ mending ──▶ folding (the proof)
+//                                       └─ none does, or several ──▶ told, and left alone
+//
+// The code is linear, so the sums of chunks belong together like the chunks do (see `RemoteMemory/Fold`). Rows
+// whose number leaves the same rest by N have the same roles and are added up together. With more than K members
+// there is something to prove; with more than K+1, one that is wrong can be told from the others, for without it
+// they belong together.
 
 import RemoteMemory
 
@@ -22,7 +27,7 @@ extension ResiliencySet {
 
     mutating func startFold(_ index: Int, _ stripes: StripeGeometry) -> Bool {
         guard canServe, reachable.count > membersNeeded else {
-            scrubbing.compared(striped[index].range, different: false)
+            scrubbing.compared(striped[index].range, .proved)
             table.remove(index)
             return false
         }
@@ -33,46 +38,148 @@ extension ResiliencySet {
         }
         table.setStage(index, .running)
         striped[index].work = work
-        striped[index].part = .fetching
+        striped[index].takers = MemberSet()
+        fold(index, stripes)
+        return true
+    }
+
+    private mutating func fold(_ index: Int, _ stripes: StripeGeometry) {
+        let window = stripes.rows(of: striped[index].range)
+        let work = striped[index].work
+        table[index].progress = .zero
         striped[index].sources = reachable
-        table[index].pending = reachable
+        ask(reachable, index, .folding) { _ in .fold(window: window, work: work) }
+    }
+
+    /// Asks each of `members` for an action; the entry's part is what they are at.
+    private mutating func ask(
+        _ members: MemberSet, _ index: Int, _ part: StripedEntry.Part,
+        for action: (MemberIndex) -> RemoteOperation.Action
+    ) {
+        striped[index].part = part
+        table[index].pending = members
+        table[index].done = MemberSet()
         table[index].asked = now
         let ticket = table.ticket(index)
-        let window = stripes.rows(of: striped[index].range)
-        for member in reachable {
+        for member in members {
             effects.push(
                 .perform(
-                    RemoteOperation(
-                        ticket: ticket, member: member,
-                        action: .fold(window: window, work: work))))
+                    RemoteOperation(ticket: ticket, member: member, action: action(member))))
         }
-        return true
     }
 
     mutating func completeFold(
         _ index: Int, _ member: MemberIndex, _ outcome: OperationOutcome,
         _ stripes: StripeGeometry
     ) {
-        if striped[index].part == .applying, table[index].pending.contains(member) {
-            scrubbing.compared(striped[index].range, different: outcome == .different)
-            return finish(index, .done)
+        switch striped[index].part {
+        case .verifying: verified(index, member, outcome, stripes)
+        case .locating: tried(index, member, outcome, stripes)
+        case .folding, .fetching, .logging, .applying:
+            guard settle(index, member, outcome) else { return }
+            guard outcome == .done else {
+                // (With one member less: its folds prove nothing, and its rows are another's to mend.)
+                goBack(index)
+                start(index)
+                return
+            }
+            guard table[index].pending.isEmpty else { return }
+            switch striped[index].part {
+            case .fetching: storeMended(index, stripes)
+            case .applying: mended(index, stripes)
+            default: verify(index, labelled: member, stripes)
+            }
         }
-        guard settle(index, member, outcome) else { return }
-        guard outcome == .done else {
-            // (With one member less: its folds prove nothing.)
+    }
+
+    // MARK: Who is wrong
+
+    private mutating func verify(
+        _ index: Int, labelled member: MemberIndex, _ stripes: StripeGeometry
+    ) {
+        let window = stripes.rows(of: striped[index].range)
+        let (work, members) = (striped[index].work, striped[index].sources)
+        ask(MemberSet(member), index, .verifying) { _ in
+            .verify(window: window, work: work, members: members)
+        }
+    }
+
+    private mutating func verified(
+        _ index: Int, _ member: MemberIndex, _ outcome: OperationOutcome,
+        _ stripes: StripeGeometry
+    ) {
+        guard table[index].pending.contains(member) else { return }
+        let wasMended = !striped[index].takers.isEmpty
+        switch outcome {
+        case .different: break
+        case .done: return close(index, wasMended ? .mended : .proved)
+        case .failed, .fenced, .sourceFailed:
+            // (It was to be worked out on behalf of one that is gone.)
             goBack(index)
             start(index)
             return
         }
+        let sources = striped[index].sources
+        guard !wasMended, sources.count > membersNeeded + 1 else {
+            return close(index, .different)
+        }
+        let window = stripes.rows(of: striped[index].range)
+        let work = striped[index].work
+        ask(sources, index, .locating) { suspect in
+            .verify(
+                window: window, work: work, members: sources.subtracting(MemberSet(suspect)))
+        }
+    }
+
+    /// It is known whether the others belong together without `suspect`.
+    private mutating func tried(
+        _ index: Int, _ suspect: MemberIndex, _ outcome: OperationOutcome,
+        _ stripes: StripeGeometry
+    ) {
+        guard table[index].pending.contains(suspect) else { return }
+        table[index].pending.remove(suspect)
+        if outcome == .done { table[index].done.insert(suspect) }
         guard table[index].pending.isEmpty else { return }
-        striped[index].part = .applying
-        table[index].pending = MemberSet(member)
-        effects.push(
-            .perform(
-                RemoteOperation(
-                    ticket: table.ticket(index), member: member,
-                    action: .verify(
-                        window: stripes.rows(of: striped[index].range),
-                        work: striped[index].work, members: striped[index].sources))))
+        let culprits = table[index].done
+        guard culprits.count == 1, reachable.isSuperset(of: culprits) else {
+            return close(index, .different)
+        }
+        striped[index].takers = culprits
+        mend(index, stripes)
+    }
+
+    // MARK: Mending
+
+    /// Brings the next rows of K others, from which those of the one that is wrong are worked out.
+    private mutating func mend(_ index: Int, _ stripes: StripeGeometry) {
+        let others = usable.subtracting(striped[index].takers)
+        guard others.count >= membersNeeded else { return close(index, .different) }
+        striped[index].step = stripes.readStep(of: rest(of: index))
+        let window = stripes.rows(of: striped[index].step)
+        table[index].done = MemberSet()
+        fetch(index, from: stripes.enough(of: others, first: MemberSet())) { _ in window }
+    }
+
+    private mutating func storeMended(_ index: Int, _ stripes: StripeGeometry) {
+        guard reachable.isSuperset(of: striped[index].takers) else {
+            return close(index, .different)
+        }
+        let window = stripes.rows(of: striped[index].step)
+        let (work, sources) = (striped[index].work, striped[index].sources)
+        ask(striped[index].takers, index, .applying) { _ in
+            .rebuild(window: window, work: work, sources: sources)
+        }
+    }
+
+    private mutating func mended(_ index: Int, _ stripes: StripeGeometry) {
+        table[index].progress = table[index].progress + striped[index].step.count
+        guard rest(of: index).isEmpty else { return mend(index, stripes) }
+        guard reachable.count > membersNeeded else { return close(index, .different) }
+        fold(index, stripes)
+    }
+
+    private mutating func close(_ index: Int, _ finding: ScrubFinding) {
+        scrubbing.compared(striped[index].range, finding)
+        finish(index, .done)
     }
 }

@@ -10,7 +10,9 @@ struct ScrubCommand: AsyncParsableCommand {
         abstract: "Prove that the members of a volume agree.",
         discussion: """
             Compares all of the volume's data on all of its active members, beside the running I/O. \
-            Exit status 1 when they differ, which only a broken appliance or a bug can cause.
+            They differ only where an appliance's memory is broken, or by a bug. In an erasure set whose \
+            parity is at least two, one member that is wrong is told from the others, and mended. Exit \
+            status 1 when they still differ.
 
             Example:
               holdfast scrub vol0
@@ -33,10 +35,11 @@ struct ScrubCommand: AsyncParsableCommand {
         }
         try ProgressBar(title: volume, isSilent: output.isJSON).finish()
         try output.show(report, describe(report))
-        guard report.mismatchedExtents == 0 else {
+        let left = report.mismatchedExtents - min(report.mendedExtents, report.mismatchedExtents)
+        guard left == 0 else {
             throw ControlError(
                 .failed,
-                "The members of \(volume) differ in \(report.mismatchedExtents) extents: copy what "
+                "The members of \(volume) differ in \(left) extents: copy what "
                     + "matters off the volume, and see the client device's log.")
         }
     }
@@ -59,6 +62,9 @@ struct ScrubCommand: AsyncParsableCommand {
         let compared = "\(report.membersCompared) members, \(report.comparedBytes) each"
         guard report.mismatchedExtents > 0 else { return ["\(volume) agrees: \(compared)"] }
         let place = report.firstMismatchOffset.map { ", the first at byte \($0)" } ?? ""
-        return ["\(volume) differs in \(report.mismatchedExtents) extents\(place): \(compared)"]
+        let mended = report.mendedExtents > 0 ? "; \(report.mendedExtents) of them are mended" : ""
+        return [
+            "\(volume) differs in \(report.mismatchedExtents) extents\(place)\(mended): \(compared)"
+        ]
     }
 }

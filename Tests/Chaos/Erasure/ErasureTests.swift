@@ -129,8 +129,10 @@ extension Chaos {
             try expectNothingLost(writer)
         }
 
-        @Test func `a byte changed behind Holdfast's back is found`() throws {
-            let setup = StripedSetup.usual[1]
+        @Test(arguments: StripedSetup.usual + [StripedSetup.far])
+        func `a byte changed behind Holdfast's back is found, and mended where it can be`(
+            setup: StripedSetup
+        ) throws {
             let up = try HoldfastUp(setup.options)
             defer { up.stop() }
             try NBDConnection(up.uri).write([UInt8](repeating: 1, count: 1 << 20), at: 8 << 20)
@@ -141,6 +143,10 @@ extension Chaos {
             try #require(dumps.last).flipByte(at: row.start.bytes + 77)
             let scrub = try up.cli("scrub", up.volume, "--json")
             #expect(scrub.standardOutput.contains(/"mismatchedExtents" : 1/), "\(scrub)")
+            let canTell = setup.parityShards > 1
+            #expect(scrub.standardOutput.contains(/"mendedExtents" : 1/) == canTell, "\(scrub)")
+            #expect(scrub.succeeded == canTell)
+            if canTell { try up.expectStripesWhole(setup.geometry) }
         }
 
         @Test func `one loss too many fails requests, and never hands out anything else`() throws {

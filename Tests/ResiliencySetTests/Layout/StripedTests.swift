@@ -170,16 +170,6 @@ extension StripedModel {
         #expect(set.isConsistent)
     }
 
-    @Test func `a scrub finds what does not belong together`() throws {
-        let set = try StripedModel(4, 2)
-        var generator = SplitMix64(seed: 5)
-        set.exercise(&generator, writes: 8)
-        #expect(set.scrub() == 0)
-        let place = Int(set.stripes.redoArea.bytes) + 1024 + 17
-        set.regions[MemberIndex(3)]?.bytes[place] ^= 1
-        #expect(set.scrub() == 1)
-    }
-
     @Test func `a write waits until the registry knows who failed, and its record names them`()
         throws
     {
@@ -259,12 +249,5 @@ extension StripedModel {
 }
 
 extension StripedModel {
-    func scrub() -> Int {
-        engine.beginScrub()
-        while engine.advanceBackground() { drain() }
-        drain()
-        return engine.scrubStanding.differentExtents
-    }
-
     var beginsCut: Bool { engine.beginCut(of: MemberIndex(0)) }
 }

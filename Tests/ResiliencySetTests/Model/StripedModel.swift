@@ -35,6 +35,8 @@ final class StripedModel {
     var payloads: [UInt32: (range: ByteRange, bytes: [UInt8])] = [:]
     var outcomes: [UInt32: RequestOutcome] = [:]
     var work: [[MemberIndex: (span: ByteRange, bytes: [UInt8])]]
+    /// Who is lost at which operation.
+    var doomed: (member: MemberIndex, at: Int)?
     /// Operations carried out; none any more after `limit`.
     var count = 0
     var limit = Int.max
@@ -182,6 +184,7 @@ final class StripedModel {
 
     private func perform(_ operation: RemoteOperation) {
         count += 1
+        if let doomed, count > doomed.at { lost.insert(doomed.member) }
         let isLost = lost.contains(operation.member)
         let outcome = isLost ? OperationOutcome.failed : carryOut(operation)
         guard !isCut else { return }
