@@ -67,6 +67,9 @@ public enum Layout: Hashable, Sendable, CustomStringConvertible {
         case .erasure(let data, _): data
         }
     }
+
+    /// How many members of a healthy set may be lost at once.
+    public var lossesSurvived: Int { memberCount - membersNeeded }
 }
 
 /// In which order the operations of one multi-write are issued.

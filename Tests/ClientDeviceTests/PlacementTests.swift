@@ -27,11 +27,11 @@ import Testing
 
     static func choose(
         _ count: Int, of size: UInt64, among candidates: [PlacementCandidate],
-        beside: [PlacementSite] = [], acceptsOneDomain: Bool = false
+        beside: [PlacementSite] = [], surviving survived: Int? = nil, acceptsCrowding: Bool = false
     ) throws(PlacementError) -> [String] {
         try Placement.choose(
             count, regionsOf: .mebibytes(size), among: candidates, beside: beside,
-            acceptsOneDomain: acceptsOneDomain)
+            surviving: survived, acceptsCrowding: acceptsCrowding)
     }
 
     @Test func theEmptiestComeFirst() throws {
@@ -179,9 +179,45 @@ import Testing
             refusal.description.hasPrefix(
                 "would have all its copies in failure domain a, for there is no room on b1, c1; "))
         #expect(
-            try Self.choose(2, of: 10, among: candidates, acceptsOneDomain: true) == ["a1", "a2"])
+            try Self.choose(2, of: 10, among: candidates, acceptsCrowding: true) == ["a1", "a2"])
         #expect(try Self.choose(1, of: 10, among: candidates) == ["a1"])
         #expect(try Self.choose(2, of: 10, among: Array(candidates.prefix(2))) == ["a1", "a2"])
+    }
+
+    /// Of `erasure:4+2`, two members may be lost with a rack.
+    @Test func moreOfAnErasureSetThanMayBeLostIsNotPutIntoOneDomainWhereThatCanBeHelped() throws {
+        func racks(_ free: [UInt64]) -> [PlacementCandidate] {
+            zip("abc", free).flatMap { rack, free in
+                (1...3).map { Self.candidate("\(rack)\($0)", in: "\(rack)", free: free) }
+            }
+        }
+        func choose(
+            _ candidates: [PlacementCandidate], _ accepts: Bool = false
+        ) throws(PlacementError) -> [String] {
+            try Self.choose(
+                6, of: 10, among: candidates, surviving: 2, acceptsCrowding: accepts)
+        }
+        let even = try choose(racks([100, 100, 100]))
+        #expect("abc".allSatisfy { rack in even.count { $0.first == rack } == 2 })
+
+        let refusal = PlacementError.crowdedDomain(
+            .label("a"), members: 3, survived: 2, full: ["c1", "c2", "c3"])
+        #expect(throws: refusal) { try choose(racks([100, 100, 5])) }
+        #expect(
+            refusal.description.hasPrefix(
+                "would have 3 members in failure domain a and survives the loss of 2, for there is "
+                    + "no room on c1, c2, c3; "))
+        #expect(try choose(racks([100, 100, 5]), true).count == 6)
+        // With two racks there is nothing better than three in each.
+        #expect(try choose(Array(racks([100, 100, 100]).prefix(6))).count == 6)
+    }
+
+    @Test func aCrowdedDomainIsNoReasonToRefuseAPlaceInAnother() throws {
+        let crowded =
+            ["a1", "a2", "a3"].map { Self.site($0, in: "a") } + [Self.site("b1", in: "b")]
+        let candidates = ["b2", "c1"].map { Self.candidate($0, in: "\($0.prefix(1))", free: 100) }
+        #expect(
+            try Self.choose(1, of: 10, among: candidates, beside: crowded, surviving: 2) == ["c1"])
     }
 
     /// A host without memory does not keep others from being used.

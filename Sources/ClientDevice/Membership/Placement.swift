@@ -4,8 +4,9 @@
 //
 // Members of a set stand on different appliances: that is never given up. Failure domains and hosts are
 // used evenly, so that with fewer domains than members no domain has two more than another that had room.
-// One thing is refused although there is room: a set with all its copies in one domain while appliances
-// of others are there. (A lost member's replacement is placed even so: it is better than none.)
+// One thing is refused although there is room: a set that could be kept such that it survives the loss of any
+// one domain, and would not be, because appliances of other domains are full. (A lost member's replacement is
+// placed even so: it is better than none.)
 //
 // The emptiest is the one with the largest share of its capacity free once the region is there. Memory is
 // promised, not taken: regions are sparse. So two limits hold: what an appliance is willing to lend, and
@@ -89,6 +90,8 @@ package enum PlacementError: Error, Hashable, CustomStringConvertible {
     case insufficientMemory(needed: ByteCount, regions: Int, free: ByteCount, full: [String])
     /// All copies would be in `domain`; those elsewhere are full.
     case oneDomain(FailureDomain, full: [String])
+    /// More members would be in `domain` than may be lost at once; those elsewhere are full.
+    case crowdedDomain(FailureDomain, members: Int, survived: Int, full: [String])
 
     package var description: String {
         switch self {
@@ -108,6 +111,12 @@ package enum PlacementError: Error, Hashable, CustomStringConvertible {
             """
             would have all its copies in failure domain \(domain), for there is no room on \
             \(Self.list(full)); make room there, or add an appliance in another failure domain
+            """
+        case .crowdedDomain(let domain, let members, let survived, let full):
+            """
+            would have \(members) members in failure domain \(domain) and survives the loss of \(survived), for \
+            there is no room on \(Self.list(full)); make room there, or add an appliance in another \
+            failure domain
             """
         }
     }
@@ -132,13 +141,14 @@ package enum Placement {
     ///   - candidates: All appliances that are up, and may be used.
     ///   - beside: Where the set's other members stand; their appliances are not chosen again.
     ///   - excluded: Further appliances that are not chosen.
-    ///   - acceptsOneDomain: Place them even where that leaves all copies in one failure domain.
+    ///   - survived: How many members the set may lose at once; nil: all but one of those there are.
+    ///   - acceptsCrowding: Place them even where more than that are left in one failure domain.
     /// - Returns: Their names, the best first.
-    /// - Throws: `PlacementError` when there are too few, or they are full, or all in one domain.
+    /// - Throws: `PlacementError` when there are too few, or they are full, or too many in one domain.
     package static func choose(
         _ count: Int, regionsOf size: ByteCount, among candidates: [PlacementCandidate],
         beside: [PlacementSite] = [], excluding excluded: Set<String> = [],
-        acceptsOneDomain: Bool = false
+        surviving survived: Int? = nil, acceptsCrowding: Bool = false
     ) throws(PlacementError) -> [String] {
         let taken = excluded.union(beside.map(\.appliance))
         let usable = candidates.filter { !taken.contains($0.name) }
@@ -161,7 +171,9 @@ package enum Placement {
             roomy.removeAll { $0.name == next.name }
             hostsFree[next.host] = (hostsFree[next.host] ?? size) - size
         }
-        if !acceptsOneDomain, count > 0 { try checkSpread(of: sites, candidates) }
+        if !acceptsCrowding {
+            try checkSpread(of: sites, chosen, candidates, survived ?? sites.count - 1)
+        }
         return chosen
     }
 
@@ -177,14 +189,41 @@ package enum Placement {
         }
     }
 
+    /// Throws if a domain that was chosen from has more than `survived` members, and need not.
     private static func checkSpread(
-        of sites: [PlacementSite], _ candidates: [PlacementCandidate]
+        of sites: [PlacementSite], _ chosen: [String], _ candidates: [PlacementCandidate],
+        _ survived: Int
     ) throws(PlacementError) {
-        guard sites.count > 1, let domain = sites.first?.domain,
-            sites.allSatisfy({ $0.domain == domain })
-        else { return }
-        let others = candidates.filter { $0.domain != domain }
-        guard others.isEmpty else { throw .oneDomain(domain, full: others.map(\.name).sorted()) }
+        guard sites.count > 1, survived > 0 else { return }
+        let members = Dictionary(grouping: sites, by: \.domain).mapValues(\.count)
+        let crowded = sites.first { site in
+            chosen.contains(site.appliance) && (members[site.domain] ?? 0) > survived
+        }
+        guard let domain = crowded?.domain else { return }
+        // How many could be kept if all had room.
+        let appliances = Dictionary(
+            grouping: Set(sites.map { Place($0) } + candidates.map { Place($0.site) }),
+            by: \.domain)
+        let most = appliances.values.reduce(0) { $0 + min($1.count, survived) }
+        guard most >= sites.count else { return }
+        let taken = Set(sites.map(\.appliance))
+        let full = candidates.filter { candidate in
+            candidate.domain != domain && !taken.contains(candidate.name)
+        }.map(\.name).sorted()
+        guard members[domain] != sites.count else { throw .oneDomain(domain, full: full) }
+        throw .crowdedDomain(
+            domain, members: members[domain] ?? 0, survived: survived, full: full)
+    }
+
+    /// An appliance and its domain.
+    private struct Place: Hashable {
+        let appliance: String
+        let domain: FailureDomain
+
+        init(_ site: PlacementSite) {
+            appliance = site.appliance
+            domain = site.domain
+        }
     }
 
     /// What to say when there are appliances enough, but not the memory.

@@ -83,7 +83,7 @@ extension ClientDevice {
             return
         }
         do throws(ReplacementError) {
-            _ = try await addMember(to: id, acceptsOneDomain: isUrgent)
+            _ = try await addMember(to: id, acceptsCrowding: isUrgent)
             volumes[id]?.obstacle = nil
         } catch {
             if volumes[id]?.obstacle != error.description {
@@ -130,7 +130,7 @@ extension ClientDevice {
     /// Adds a member to be rebuilt, on `appliance` or where placement wants it; when it takes the place of
     /// another, that one is marked as leaving in the same step.
     func addMember(
-        to id: VolumeID, on appliance: String? = nil, acceptsOneDomain: Bool = true,
+        to id: VolumeID, on appliance: String? = nil, acceptsCrowding: Bool = true,
         inPlaceOf former: MemberIndex? = nil
     ) async throws(ReplacementError) -> MemberIndex {
         guard let volume = volumes[id], volume.phase == .serving, !volume.isReplacing else {
@@ -140,7 +140,7 @@ extension ClientDevice {
         defer { volumes[id]?.isReplacing = false }
         let size = RegionLayout.regionSize(forDataOf: volume.record.regionDataSize)
         let name = try await place(
-            size, for: volume, on: appliance, inPlaceOf: former, acceptsOneDomain: acceptsOneDomain)
+            size, for: volume, on: appliance, inPlaceOf: former, acceptsCrowding: acceptsCrowding)
         guard let incarnation = appliances[name]?.description?.incarnation else {
             throw .notServing
         }
@@ -178,7 +178,7 @@ extension ClientDevice {
 
     private func place(
         _ size: ByteCount, for volume: ManagedVolume, on appliance: String?,
-        inPlaceOf former: MemberIndex?, acceptsOneDomain: Bool
+        inPlaceOf former: MemberIndex?, acceptsCrowding: Bool
     ) async throws(ReplacementError) -> String {
         let present = present(volume)
         let excluded =
@@ -194,7 +194,9 @@ extension ClientDevice {
                 beside: present.filter { !isLeaving($0) && $0.index != former }.map {
                     site(of: $0)
                 },
-                acceptsOneDomain: acceptsOneDomain)[0]
+                surviving: volume.record.layout.isErasure
+                    ? volume.record.layout.lossesSurvived : nil,
+                acceptsCrowding: acceptsCrowding)[0]
         } catch {
             throw .placement(error)
         }

@@ -71,7 +71,7 @@ extension ClientDevice {
         if let target = move.to { try check(target, for: volume) }
         do throws(ReplacementError) {
             _ = try await addMember(
-                to: id, on: move.to, acceptsOneDomain: false, inPlaceOf: member.index)
+                to: id, on: move.to, acceptsCrowding: false, inPlaceOf: member.index)
         } catch {
             // (Its memory may have been refused after its record was made.)
             if volumes[id]?.record.member(member.index)?.isLeaving == true {

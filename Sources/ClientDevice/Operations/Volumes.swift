@@ -89,7 +89,8 @@ extension ClientDevice: ControlledDevice {
         let names: [String]
         do throws(PlacementError) {
             names = try Placement.choose(
-                layout.memberCount, regionsOf: size, among: candidates)
+                layout.memberCount, regionsOf: size, among: candidates,
+                surviving: layout.lossesSurvived)
         } catch {
             throw ControlError(error, "\(layout)")
         }
@@ -218,7 +219,7 @@ extension ControlError {
         let code: Code =
             switch error {
             case .tooFewAppliances: .unavailable
-            case .insufficientMemory, .oneDomain: .insufficientMemory
+            case .insufficientMemory, .oneDomain, .crowdedDomain: .insufficientMemory
             }
         self.init(code, "\(subject) \(error)")
     }
