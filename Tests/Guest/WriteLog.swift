@@ -116,7 +116,10 @@ struct WriteLog {
         guard
             let position = entries.firstIndex(where: { $0.flags.contains(.mark) && $0.name == name }
             )
-        else { throw HarnessError("the log has no mark \(name)") }
+        else {
+            let marks = entries.filter { $0.flags.contains(.mark) }.map(\.name)
+            throw HarnessError("of \(entries.count) entries none is the mark \(name): \(marks)")
+        }
         return position
     }
 
