@@ -37,6 +37,16 @@ struct WorkloadTests {
         #expect((0..<4).map { _ in stream.next() } == [0, 4096, 8192, 0])
     }
 
+    @Test("is held to other figures beside a layout than beside a memory server")
+    func targets() {
+        let bounds = Workload.besideLayout.map { workload in
+            TargetSet.erasure.target(of: workload, beside: .single)?.bound
+        }
+        #expect(bounds == [0.8, 0.4, 0.8, nil, nil])
+        let read = Workload.besideLayout[0]
+        #expect(TargetSet.degraded.target(of: read, beside: .single)?.bound == 0.5)
+    }
+
     @Test("needs a block for each request in flight")
     func tooSmall() {
         #expect(throws: BenchError.volumeTooSmall(bytes: 8192)) {

@@ -18,6 +18,7 @@ final class Contestant {
     /// Processes behind that one, ended after it.
     private let helpers: [ServerProcess]
     private let roots: [pid_t]
+    private var hasLosses = false
 
     /// Connects once to learn the volume's size, and whose socket it is.
     private init(
@@ -42,8 +43,27 @@ final class Contestant {
     var processes: ProcessTree { ProcessTree(roots: roots) }
 
     func stop() {
+        // (It was stopped so that it would not start anybody anew.)
+        if let process, hasLosses { kill(process.pid, SIGCONT) }
         process?.stop()
         for helper in helpers { helper.stop() }
+    }
+
+    /// Kills so many of its appliances, for good: the supervisor, which would start them anew, is held.
+    func lose(_ count: Int) throws(BenchError) {
+        guard count > 0, let process else { return }
+        let appliances = zip(processes.members, processes.titles).filter { _, title in
+            title.hasPrefix("appliance")
+        }
+        guard appliances.count > count else {
+            throw process.failure(
+                "has \(appliances.count) appliances, of which \(count) are to go;")
+        }
+        kill(process.pid, SIGSTOP)
+        hasLosses = true
+        for (appliance, _) in appliances.prefix(count) { kill(appliance.pid, SIGKILL) }
+        // Until that is recorded.
+        try Interruption.sleep(milliseconds: 1000)
     }
 
     /// Does `work`; an error then says which server was under load, or that it ended.
@@ -80,16 +100,16 @@ extension Contestant {
 
     /// Starts `holdfast up`, which prints its URI as soon as it can be connected to.
     static func holdfast(
-        _ options: HoldfastOptions, in setting: Setting
+        _ options: HoldfastOptions, label: String, in setting: Setting
     ) throws(BenchError) -> Contestant {
         var arguments = [
-            options.program, "up", "--dir", "\(setting.directory)/holdfast", "--size",
+            options.program, "up", "--dir", "\(setting.directory)/\(label)", "--size",
             String(options.size.bytes), "--layout", options.layout,
         ]
         if let transport = options.transport { arguments += ["--transport", transport] }
         try ServerProcess.require(options.program)
         let process = try ServerProcess(
-            setting.placement.placingServer(arguments), label: "holdfast",
+            setting.placement.placingServer(arguments), label: label,
             directory: setting.directory, endsWithSuccess: true)
         return try stopping(process) { () throws(BenchError) in
             let uri = try process.wait(seconds: startingPatience, for: "printing its NBD URI") {
@@ -97,7 +117,7 @@ extension Contestant {
                 return output.firstIndex(of: "\n").map { String(output[..<$0]) }
             }
             return try Contestant(
-                label: "holdfast", address: ExportAddress(uri: uri), process: process,
+                label: label, address: ExportAddress(uri: uri), process: process,
                 otherRoots: [], verifies: setting.verifies)
         }
     }

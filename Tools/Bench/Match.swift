@@ -25,6 +25,8 @@ struct Match {
     let hasTargets: Bool
     /// How the subject reaches its appliances: its targets differ by that.
     var targets: TargetSet = .sharedMemory
+    /// How many of the subject's appliances go once all is written.
+    var losses = 0
     let directory: String
 
     private var contestants: [Contestant] { [subject] + peers }
@@ -33,6 +35,7 @@ struct Match {
         for contestant in contestants {
             try contestant.underLoad { () throws(BenchError) in try contestant.fill() }
         }
+        try subject.lose(losses)
         // By contestant and cell.
         var samples: [[[Sample]]] = contestants.map { _ in cells.map { _ in [] } }
         for round in 0..<rounds {

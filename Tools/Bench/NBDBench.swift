@@ -27,6 +27,12 @@ struct NBDBench: ParsableCommand {
     var layout: String = "mirror:3"
     @Option(help: "Transport for holdfast up.")
     var transport: String?
+    @Option(
+        help: "Instead of the peer's command: holdfast up with this layout, such as mirror:3.")
+    var beside: String?
+    @Option(
+        help: "How many appliances of the first holdfast up are killed once all is written.")
+    var lose: Int = 0
 
     @Option(help: "Measure the server at this NBD URI instead of starting holdfast.")
     var uri: String?
@@ -100,14 +106,19 @@ struct NBDBench: ParsableCommand {
         guard !(selfCheck && quorum) else {
             throw ValidationError("--self-check measures one peer; leave out --quorum.")
         }
+        guard beside == nil || (!selfCheck && !quorum) else {
+            throw ValidationError("--beside is a peer itself; leave out --self-check and --quorum.")
+        }
+        guard lose >= 0, lose == 0 || !(isForeign || selfCheck) else {
+            throw ValidationError("--lose kills appliances of the holdfast that is started here.")
+        }
     }
 
     func run() throws {
         if codec { return try measureCodec() }
         Interruption.install()
-        for program in peer.split(separator: " ").prefix(1) + (fio ? ["fio"] : []) {
-            try ServerProcess.require(String(program))
-        }
+        let programs = beside == nil ? peer.split(separator: " ").prefix(1).map(String.init) : []
+        for program in programs + (fio ? ["fio"] : []) { try ServerProcess.require(program) }
         let directory = try makeTemporaryDirectory()
         defer { try? FileManager.default.removeItem(atPath: directory) }
         if syscalls { try SystemCalls.require(directory: directory) }
@@ -128,12 +139,13 @@ struct NBDBench: ParsableCommand {
         let match = Match(
             subject: subject, peers: [opponent] + [quorum].compactMap { $0 }, cells: cells,
             rounds: roundCount, tiny: tiny, seconds: seconds, hasTargets: !selfCheck,
-            targets: transport == "tcp" ? .tcp : .sharedMemory, directory: directory)
+            targets: targets, losses: lose, directory: directory)
         let machine = Machine.description
         let report = Report(
             machine: machine, placement: placement, isTiny: tiny,
             subject: subjectDescription,
-            peers: [peer] + (quorum == nil ? [] : ["QEMU's quorum of three"]),
+            peers: [beside.map { description(ofLayout: $0, losing: 0) } ?? peer]
+                + (quorum == nil ? [] : ["QEMU's quorum of three"]),
             volumeBytes: subject.volumeBytes, rounds: roundCount, cells: try match.play(),
             systemCalls: syscalls ? try match.countSystemCalls() : nil)
         try show(report, text: report.text)
@@ -152,12 +164,22 @@ struct NBDBench: ParsableCommand {
     private var subjectDescription: String {
         if selfCheck { return peer }
         if let address = uri ?? socket { return address }
-        return "holdfast up --layout \(layout)"
-            + (transport.map { " --transport \($0)" } ?? "")
+        return description(ofLayout: layout, losing: lose)
+    }
+
+    private func description(ofLayout layout: String, losing count: Int) -> String {
+        "holdfast up --layout \(layout)" + (transport.map { " --transport \($0)" } ?? "")
+            + (count == 0 ? "" : ", without \(count) of its appliances")
+    }
+
+    private var targets: TargetSet {
+        guard let beside else { return transport == "tcp" ? .tcp : .sharedMemory }
+        return beside == layout && lose > 0 ? .degraded : .erasure
     }
 
     private var cells: [Match.CellPlan] {
-        let ours = (workload.isEmpty ? Workload.standard : workload).map {
+        let standard = beside == nil ? Workload.standard : Workload.besideLayout
+        let ours = (workload.isEmpty ? standard : workload).map {
             Match.CellPlan(workload: $0, usesFio: false)
         }
         let fios = Workload.standard.prefix(2).map { Match.CellPlan(workload: $0, usesFio: true) }
@@ -178,14 +200,20 @@ struct NBDBench: ParsableCommand {
         return try .holdfast(
             Contestant.HoldfastOptions(
                 program: holdfast, size: volumeSize, layout: layout, transport: transport),
-            in: setting)
+            label: "holdfast", in: setting)
     }
 
     private func startPeer(
         label: String, size: ByteCount, in setting: Contestant.Setting
     ) throws(BenchError) -> Contestant {
-        try .command(
-            peer, label: label, export: peerExport, size: size, in: setting)
+        guard let beside else {
+            return try .command(
+                peer, label: label, export: peerExport, size: size, in: setting)
+        }
+        return try .holdfast(
+            Contestant.HoldfastOptions(
+                program: holdfast, size: size, layout: beside, transport: transport),
+            label: beside == layout ? "whole" : beside.replacing(":", with: "-"), in: setting)
     }
 
     private func makeTemporaryDirectory() throws(BenchError) -> String {

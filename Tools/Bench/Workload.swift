@@ -35,6 +35,15 @@ extension Workload {
         Workload(operation: .write, block: .kibibytes(4), depth: 1),
     ]
 
+    /// What layouts are compared by.
+    static let besideLayout: [Workload] = [
+        Workload(operation: .read, block: .kibibytes(4), depth: 32),
+        Workload(operation: .write, block: .kibibytes(4), depth: 32),
+        Workload(operation: .write, block: .mebibytes(1), depth: 4, order: .sequential),
+        Workload(operation: .read, block: .kibibytes(4), depth: 1),
+        Workload(operation: .write, block: .kibibytes(4), depth: 1),
+    ]
+
     /// How a volume is written once before it is measured: every byte of it, so that it is resident.
     static let filling = Workload(
         operation: .write, block: .kibibytes(128), depth: 8, order: .sequential)
@@ -80,12 +89,25 @@ enum PeerKind: Sendable {
 /// What is to be reached, by how appliances are reached.
 enum TargetSet: Sendable {
     case sharedMemory, tcp
+    /// An erasure set beside a mirror, and beside itself while members of it are lost.
+    case erasure, degraded
 
     /// The target of `workload` beside a peer; nil when there is none.
     func target(of workload: Workload, beside peer: PeerKind) -> Target? {
-        guard workload.order == .random else { return nil }
         let cell = (workload.operation, workload.block.bytes >> 10, workload.depth)
+        if self == .erasure, workload.order == .sequential {
+            return cell == (.write, 1024, 4) ? Target(quantity: .throughput, bound: 0.8) : nil
+        }
+        guard workload.order == .random else { return nil }
         return switch (self, peer) {
+        case (.erasure, _):
+            switch cell {
+            case (.read, 4, 32): Target(quantity: .throughput, bound: 0.8)
+            case (.write, 4, 32): Target(quantity: .throughput, bound: 0.4)
+            default: nil
+            }
+        case (.degraded, _):
+            cell == (.read, 4, 32) ? Target(quantity: .throughput, bound: 0.5) : nil
         case (.sharedMemory, .single): Self.sharedMemoryTarget(cell)
         case (.sharedMemory, .quorum): nil
         case (.tcp, .single):
