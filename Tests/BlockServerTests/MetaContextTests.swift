@@ -8,6 +8,7 @@ import Testing
     static let structured = Client.option(8)
     static let extended = Client.option(11)
     static let context = "base:allocation"
+    static let resiliency = "holdfast:resiliency"
 
     /// The data of LIST_META_CONTEXT and SET_META_CONTEXT.
     static func queries(_ name: String, _ queries: [String]) -> [UInt8] {
@@ -23,8 +24,12 @@ import Testing
         Client.option(9, queries(name, wanted))
     }
 
+    static func entry(_ option: UInt32, id: UInt32, _ name: String) -> [UInt8] {
+        Server.reply(option, 4, bigEndian(id) + Array(name.utf8))
+    }
+
     static func found(_ option: UInt32, id: UInt32) -> [UInt8] {
-        Server.reply(option, 4, bigEndian(id) + Array(context.utf8)) + Server.ack(option)
+        entry(option, id: id, context) + Server.ack(option)
     }
 
     static func extendedRequired(_ option: UInt32) -> [UInt8] {
@@ -59,6 +64,8 @@ import Testing
         }
         let good = queries("vol0", [context])
         let one = found(option, id: id)
+        let ours = entry(option, id: id * 2, resiliency)
+        let both = entry(option, id: id, context) + ours + Server.ack(option)
         let none = Server.ack(option)
         return [
             Conversation(
@@ -71,7 +78,12 @@ import Testing
             case_("of the context of a snapshot", queries("vol0@monday", [context]), one),
             case_("of the context of the default", queries("", [context]), one),
             case_("of the context twice", queries("vol0", [context, context]), one),
-            case_("of nothing", queries("vol0", []), option == 9 ? one : none),
+            case_("of nothing", queries("vol0", []), option == 9 ? both : none),
+            case_("of both, in any order", queries("vol0", [resiliency, context]), both),
+            case_("of ours", queries("vol0", [resiliency]), ours + Server.ack(option)),
+            case_(
+                "of our namespace", queries("vol0", ["holdfast:"]),
+                option == 9 ? ours + Server.ack(option) : none),
             case_("of a namespace", queries("vol0", ["base:"]), option == 9 ? one : none),
             case_("of another leaf", queries("vol0", ["base:x"]), none),
             case_("of another namespace", queries("vol0", ["qemu:dirty-bitmap:b"]), none),

@@ -208,6 +208,15 @@ extension Interop {
             #expect(data.type == 0 && data.length == 64 << 10)
         }
 
+        @Test(.needs(.tool("nbdinfo")))
+        func `nbdinfo maps what is redundant: all of it`() throws {
+            let run = try ToolRun([
+                "nbdinfo", "--map=holdfast:resiliency", "--totals", HoldfastUp.current.uri,
+            ])
+            try #require(run.succeeded, "\(run)")
+            #expect(run.standardOutput.contains(/^\s*\d+\s+100\.0%\s+0\b/), "\(run)")
+        }
+
         @Test(.needs(.tool("qemu-img")))
         func `QEMU maps the volume`() throws {
             struct Extent: Decodable {

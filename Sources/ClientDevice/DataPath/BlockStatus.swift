@@ -1,5 +1,6 @@
 // What BLOCK_STATUS says of a volume's or snapshot's blocks.
 
+import BlockServer
 import NBDProtocol
 import RemoteMemory
 import ResiliencySet
@@ -46,5 +47,20 @@ extension Volume {
         let mapped = engine.active.first { views[$0.number] != nil }
         return allocation.extents(
             of: range, in: mapped.flatMap { views[$0.number] }, atMost: limit)
+    }
+
+    /// How safe the extents of `range` are, from its start on.
+    func resiliency(of range: ByteRange, atMost limit: Int) -> [StatusExtent] {
+        var rest = ByteRange(
+            start: range.start, count: min(range.count, AllocationMap.mostExamined))
+        var extents: [StatusExtent] = []
+        while !rest.isEmpty, extents.count < limit {
+            let (count, redundancy) = engine.redundancy(atStartOf: rest)
+            var status: ResiliencyStatus = redundancy.isRebuilding ? .rebuilding : []
+            if redundancy.holders < memberCount { status.insert(.degraded) }
+            extents.append(StatusExtent(count: count, status: status.rawValue))
+            rest = ByteRange(start: rest.start + count, count: rest.count - count)
+        }
+        return extents
     }
 }

@@ -200,6 +200,9 @@ extension Connection {
         switch (context, target) {
         case (.allocation, .volume(let volume)): volume.allocation(of: range, atMost: limit)
         case (.allocation, .snapshot(let snapshot)): snapshot.allocation(of: range, atMost: limit)
+        case (.resiliency, .volume(let volume)): volume.resiliency(of: range, atMost: limit)
+        // (A snapshot is what it was made: nothing of it is missing that will come back.)
+        case (.resiliency, .snapshot): [StatusExtent(count: range.count, status: 0)]
         }
     }
 }

@@ -111,6 +111,11 @@ extension DataThread {
             rebuilds: rebuilds, rebuildLimit: volume.rebuildLimit, active: volume.active)
     }
 
+    /// The volume is to have so many members from now on.
+    package func setMemberCount(_ count: Int, of id: VolumeID) {
+        volumes[id]?.memberCount = count
+    }
+
     /// Limits a volume's rebuilds to this much a second; nil for as fast as they go beside the I/O.
     package func limitRebuilds(of id: VolumeID, to rate: ByteCount?) {
         volumes[id]?.limitRebuilds(to: rate)

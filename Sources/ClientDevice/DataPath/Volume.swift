@@ -61,6 +61,8 @@ package struct VolumeCounters: Hashable, Sendable {
     let freshReads = FixedArray<UInt32>(repeating: 0, count: Volume.requestLimit)
     var freshReadCount = 0
     let evictAfter: UInt64
+    /// How many members the layout has.
+    var memberCount: Int
     let patience: UInt64
     /// Which regions members have or had: dirty maps name them.
     var identities: [MemberIndex: RegionID] = [:]
@@ -92,6 +94,7 @@ package struct VolumeCounters: Hashable, Sendable {
         allocation = AllocationMap(deviceSize: stripes == nil ? size : .zero)
         onBreak = setup.breaks
         evictAfter = setup.evictAfter
+        memberCount = setup.memberCount ?? setup.active.count
         let isRemote = setup.active.values.contains { $0.isRemote }
         engine = ResiliencySet(
             size: size, ordering: setup.ordering, epoch: setup.epoch,

@@ -13,6 +13,8 @@ package struct VolumeSetup: Sendable {
     /// Where the bytes stand in an erasure set; nil for a mirror.
     package var stripes: StripeGeometry?
     package var epoch: Epoch
+    /// How many members the layout has; nil: those that are there.
+    package var memberCount: Int?
     /// How long requests wait below the minimum of members, in nanoseconds.
     package var patience: UInt64
     /// How long a far member may be silent before it is given up, in nanoseconds.

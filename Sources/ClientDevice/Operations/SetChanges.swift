@@ -39,6 +39,7 @@ extension ClientDevice {
         } catch {
             throw ControlError(error)
         }
+        await volume.thread.setMemberCount(change.layout.memberCount, of: id)
         log.info("volume \(name) is to be \(change.layout) instead of \(volume.record.layout)")
         for _ in 0..<max(1, missing) { await replaceMissingMembers(of: id) }
         await publish()

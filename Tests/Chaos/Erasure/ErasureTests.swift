@@ -125,6 +125,10 @@ extension Chaos {
             }
             try writer.waitForWrites(3000)
             #expect(try up.status().volume(up.volume).health == "degraded")
+            let map = try ToolRun([
+                "nbdinfo", "--map=holdfast:resiliency", "--totals", up.uri,
+            ])
+            #expect(map.standardOutput.contains(/100\.0%\s+1\b/), "\(map)")
             #expect(writer.progress.lostConnections == 0)
             try expectNothingLost(writer)
         }
