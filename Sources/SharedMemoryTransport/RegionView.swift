@@ -120,6 +120,12 @@ extension RegionView {
         unsafe storeData(PayloadBytes(payload), skipping: .zero, at: range)
     }
 
+    /// The same of bytes that are loaded again soon: they stay in the cache.
+    @inline(__always)
+    public func storeCached(_ payload: UnsafeRawPointer, at range: ByteRange) {
+        unsafe memcpy(bytes(range), payload, Int(range.count.bytes))
+    }
+
     /// Stores `count` bytes at a place that lies, with all of them, before the data.
     public func storeBeforeData(_ payload: UnsafeRawPointer, at place: ByteOffset, count: Int) {
         precondition(

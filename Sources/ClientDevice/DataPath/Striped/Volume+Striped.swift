@@ -92,9 +92,11 @@ extension Volume {
         unsafe stripes.worker.forEachNewPiece(
             of: intent, in: slot, on: member, from: bytes(of: token)
         ) { bytes, count, offset in
-            unsafe view.storeData(
+            // (They are copied in place next, and the slots used first are used again first.)
+            unsafe view.storeCached(
                 bytes, at: ByteRange(start: place.start + offset, count: count))
         }
+        view.barrier()
         view.announce(slot: slot, intent)
     }
 
