@@ -15,6 +15,7 @@ import Glibc
 public final class SocketStream: @unchecked Sendable {
     public let descriptor: Int32
     private let session: TLSSession?
+    private var isReleased = false
 
     /// A plain stream.
     public init(plain descriptor: Int32) {
@@ -31,7 +32,14 @@ public final class SocketStream: @unchecked Sendable {
     deinit {
         // (The session says goodbye on the descriptor, so it goes first.)
         session?.end()
-        close(descriptor)
+        if !isReleased { close(descriptor) }
+    }
+
+    /// Goes on under TLS on the same descriptor; this plain stream is of no more use.
+    public func secured(by tls: TLSContext) -> SocketStream {
+        precondition(session == nil && !isReleased, "TLS begins once")
+        isReleased = true
+        return SocketStream(descriptor, tls: tls)
     }
 
     public var isEncrypted: Bool { session != nil }
@@ -45,6 +53,11 @@ public final class SocketStream: @unchecked Sendable {
     ///
     /// Proofs that hold them cannot be passed on by somebody between. To be asked for after the handshake.
     public var binding: [UInt8] { session?.binding() ?? [] }
+
+    /// Who the peer has proven to be: the names in its certificate, or that of its key.
+    ///
+    /// None on a plain stream, and before the handshake.
+    public var peerNames: [String] { session?.peerNames ?? [] }
 
     /// Why TLS ended the stream: what stands behind an `errno` of EPROTO.
     public var failure: TLSError? { session?.failure }
@@ -76,4 +89,18 @@ public final class SocketStream: @unchecked Sendable {
         unsafe message.msg_iovlen = count
         return unsafe sendmsg(descriptor, &message, Int32(MSG_NOSIGNAL))
     }
+
+    /// Takes pieces to be sent, as many bytes as the socket and one record hold; as `sendmsg` returns.
+    ///
+    /// What was taken need not be offered again, and may change: what the socket refused is kept under TLS, as
+    /// `holdsRecord` tells, and goes first at the next call, which may come with no pieces. Not to be mixed with
+    /// `send`.
+    @inline(__always)
+    public func take(_ pieces: UnsafeMutablePointer<iovec>, _ count: Int) -> Int {
+        if let session { return unsafe session.take(pieces, count) }
+        return unsafe send(pieces, count)
+    }
+
+    /// Whether something that was taken has still to be sent.
+    public var holdsRecord: Bool { session?.holdsRecord ?? false }
 }

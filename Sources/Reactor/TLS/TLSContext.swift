@@ -4,6 +4,8 @@
 //                   that whoever learns the key later cannot read what was sent before)
 //     certificates  both ends show one that the authority has issued and that is in date; that of the
 //                   server must also name the host that was dialled
+//     named keys    the end that accepts has a key for each of its clients, which says whose it is; beside
+//                   certificates or without
 //
 // No sessions are resumed and no tickets sent: connections live for days, and each proves itself whole. A
 // context with a key trusts no certificate, whoever issued it.
@@ -51,6 +53,15 @@ public final class TLSContext: Sendable {
         role = .server
     }
 
+    /// A context of the end that accepts connections, which trusts who has a certificate, or one of the keys.
+    public init(
+        certificates: TLSCertificates?, named keys: PreSharedKeys?
+    ) throws(TLSError) {
+        precondition(certificates != nil || keys != nil, "clients prove something")
+        settings = try TLSSettings(key: nil, certificates: certificates, named: keys)
+        role = .server
+    }
+
     /// The host that was dialled; nil at the end that accepts.
     var host: String? {
         guard case .client(let host) = role else { return nil }
@@ -78,13 +89,20 @@ final class TLSSettings: @unchecked Sendable {
 
     let context: OpaquePointer
     let key: [UInt8]?
+    let named: PreSharedKeys?
+    /// A key is the only proof there is.
+    let needsKey: Bool
 
-    init(key: [UInt8]?, certificates: TLSCertificates?) throws(TLSError) {
+    init(
+        key: [UInt8]?, certificates: TLSCertificates?, named: PreSharedKeys? = nil
+    ) throws(TLSError) {
         guard let context = unsafe SSL_CTX_new(TLS_method()) else {
             throw .failed(code: ERR_get_error())
         }
         unsafe self.context = context
         self.key = key
+        self.named = named
+        needsKey = certificates == nil
         _ = unsafe copenssl_require_tls13(context)
         unsafe copenssl_keep_no_sessions(context)
         unsafe SSL_CTX_set_num_tickets(context, 0)
@@ -96,7 +114,7 @@ final class TLSSettings: @unchecked Sendable {
         unsafe SSL_CTX_set_session_id_context(
             context, keyName.utf8Start, UInt32(keyName.utf8CodeUnitCount))
         if let certificates { try load(certificates) }
-        if key != nil { offerKey() }
+        if key != nil || named != nil { offerKey() }
     }
 
     deinit { unsafe SSL_CTX_free(context) }
@@ -140,12 +158,12 @@ final class TLSSettings: @unchecked Sendable {
     private func offerKey() {
         unsafe SSL_CTX_set_ciphersuites(context, "TLS_AES_128_GCM_SHA256")
         unsafe SSL_CTX_set_ex_data(context, 0, Unmanaged.passUnretained(self).toOpaque())
-        unsafe SSL_CTX_set_psk_use_session_callback(context, useKey)
         unsafe SSL_CTX_set_psk_find_session_callback(context, findKey)
+        if key != nil { unsafe SSL_CTX_set_psk_use_session_callback(context, useKey) }
     }
 
     /// The key as OpenSSL wants it: as a session of an earlier connection that never was.
-    fileprivate func session(for ssl: OpaquePointer) -> OpaquePointer? {
+    fileprivate func session(for ssl: OpaquePointer, _ key: [UInt8]?) -> OpaquePointer? {
         guard let key, let session = unsafe SSL_SESSION_new() else { return nil }
         let suite: [UInt8] = [0x13, 0x01]  // TLS_AES_128_GCM_SHA256
         guard let cipher = unsafe SSL_CIPHER_find(ssl, suite),
@@ -183,7 +201,8 @@ private func useKey(
     guard let ssl = unsafe ssl else { return 0 }
     unsafe name?.pointee = keyName.utf8Start
     unsafe nameSize?.pointee = keyName.utf8CodeUnitCount
-    unsafe session?.pointee = TLSSettings.of(ssl)?.session(for: ssl)
+    let settings = unsafe TLSSettings.of(ssl)
+    unsafe session?.pointee = settings?.session(for: ssl, settings?.key)
     return 1
 }
 
@@ -192,9 +211,20 @@ private func findKey(
     _ session: UnsafeMutablePointer<OpaquePointer?>?
 ) -> Int32 {
     unsafe session?.pointee = nil
-    guard let ssl = unsafe ssl, let name = unsafe name, nameSize == keyName.utf8CodeUnitCount,
+    guard let ssl = unsafe ssl, let name = unsafe name, let settings = unsafe TLSSettings.of(ssl)
+    else { return 1 }
+    if let named = settings.named {
+        let text = unsafe String(
+            validating: UnsafeBufferPointer(start: name, count: nameSize), as: UTF8.self)
+        guard let text, let key = named.key(of: text) else { return 1 }
+        // (Whether the client has it is found out next, and the name counts only if it does.)
+        unsafe TLSSession.of(ssl)?.keyName = text
+        unsafe session?.pointee = settings.session(for: ssl, key)
+        return 1
+    }
+    guard nameSize == keyName.utf8CodeUnitCount,
         unsafe memcmp(name, keyName.utf8Start, nameSize) == 0
     else { return 1 }
-    unsafe session?.pointee = TLSSettings.of(ssl)?.session(for: ssl)
+    unsafe session?.pointee = settings.session(for: ssl, settings.key)
     return 1
 }

@@ -96,10 +96,13 @@ extension TLSError {
     /// What OpenSSL has to say about the call that just failed with `kind`, as `SSL_get_error` tells it.
     init(_ ssl: OpaquePointer, _ kind: Int32, _ context: TLSContext) {
         let code = errno
-        let hasKey = context.settings.key != nil
-        // (Where a key is the proof no certificate is looked at, and the verdict means nothing.)
-        let verdict = hasKey ? Int(X509_V_OK) : unsafe SSL_get_verify_result(ssl)
         let problem = ERR_get_error()
+        // (Where a key is the proof no certificate is looked at, and the verdict means nothing.)
+        let isAboutKeys =
+            context.settings.key != nil
+            || (context.settings.named != nil
+                && ERR_GET_REASON(problem) != SSL_R_CERTIFICATE_VERIFY_FAILED)
+        let verdict = isAboutKeys ? Int(X509_V_OK) : unsafe SSL_get_verify_result(ssl)
         ERR_clear_error()
         if verdict != Int(X509_V_OK) {
             self.init(verification: verdict, context.host)

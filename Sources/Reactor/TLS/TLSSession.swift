@@ -7,6 +7,9 @@
 // OpenSSL has encrypted a record that the socket refused, so the same bytes must be offered again. The
 // caller was told that they are not sent and passes them again, perhaps cut into other pieces: when the
 // record has gone they are passed over there, and only then reported as sent.
+//
+// `take` is for callers whose bytes may change until they are offered again: what is staged counts as taken
+// there, and the caller comes again until no record is held.
 
 import CLinux
 import COpenSSL
@@ -29,6 +32,8 @@ final class TLSSession {
     /// How many bytes are sent and not yet reported so.
     private var unreported = 0
     private var isShaken = false
+    /// Whose key the client has, if it proves itself by one.
+    var keyName: String?
 
     private(set) var receivingWants = Readiness.readable
     private(set) var sendingWants = Readiness.writable
@@ -51,6 +56,15 @@ final class TLSSession {
             unsafe SSL_set_connect_state(ssl)
             if context.settings.key == nil { unsafe Self.expect(host, ssl) }
         }
+        if context.settings.named != nil {
+            unsafe SSL_set_ex_data(ssl, 0, Unmanaged.passUnretained(self).toOpaque())
+        }
+    }
+
+    /// The session of an `SSL` whose context has named keys.
+    static func of(_ ssl: OpaquePointer) -> TLSSession? {
+        guard let pointer = unsafe SSL_get_ex_data(ssl, 0) else { return nil }
+        return unsafe Unmanaged<TLSSession>.fromOpaque(pointer).takeUnretainedValue()
     }
 
     deinit {
@@ -85,7 +99,7 @@ final class TLSSession {
         let result = unsafe SSL_do_handshake(ssl)
         guard result != 1 else {
             // Who has a key takes no other proof in its place.
-            if context.settings.key != nil, unsafe SSL_session_reused(ssl) != 1 {
+            if context.settings.needsKey, unsafe SSL_session_reused(ssl) != 1 {
                 failure = .noCommonProof
                 throw .noCommonProof
             }
@@ -115,6 +129,26 @@ final class TLSSession {
         }
         precondition(result == 1, "a connection is bound after its handshake")
         return bytes
+    }
+
+    /// As `SocketStream.peerNames`.
+    var peerNames: [String] {
+        guard isShaken else { return [] }
+        guard unsafe SSL_session_reused(ssl) != 1 else { return keyName.map { [$0] } ?? [] }
+        guard let certificate = unsafe SSL_get1_peer_certificate(ssl) else { return [] }
+        defer { unsafe X509_free(certificate) }
+        var names: [String] = []
+        unsafe withUnsafeMutablePointer(to: &names) { names in
+            unsafe copenssl_each_name(certificate, names) { names, text, count in
+                let bytes = unsafe UnsafeBufferPointer(start: text, count: Int(count))
+                // (A name that is cut short where somebody reads it would be another's.)
+                guard unsafe !bytes.contains(0),
+                    let name = unsafe String(validating: bytes, as: UTF8.self)
+                else { return }
+                unsafe names.assumingMemoryBound(to: [String].self).pointee.append(name)
+            }
+        }
+        return names
     }
 
     /// As `SocketStream.receive`; as many records as there are and fit.
@@ -171,6 +205,27 @@ final class TLSSession {
             staged = 0
         }
     }
+
+    /// As `SocketStream.take`.
+    func take(_ pieces: UnsafeMutablePointer<iovec>, _ count: Int) -> Int {
+        guard failure == nil else { return failed() }
+        if staged > 0 {
+            guard sendStage() else { return -1 }
+            staged = 0
+        }
+        var cursor = unsafe PieceCursor(UnsafeMutableBufferPointer(start: pieces, count: count))
+        var taken = 0
+        while true {
+            staged = unsafe cursor.gather(into: stage, atMost: Self.recordSize)
+            guard staged > 0 else { return taken }
+            taken += staged
+            guard sendStage() else { return failure == nil ? taken : -1 }
+            staged = 0
+        }
+    }
+
+    /// A record is staged that the socket has refused.
+    var holdsRecord: Bool { staged > 0 }
 
     /// Sends what is staged as one record; false with `errno` when it did not go.
     private func sendStage() -> Bool {
