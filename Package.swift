@@ -135,8 +135,8 @@ let package = Package(
         .executableTarget(
             name: "holdfast",
             dependencies: [
-                "Appliance", "CLinux", "ClientDevice", "Control", "KernelDevice", "Reactor",
-                "Registry", "RemoteMemory", "TCPTransport",
+                "Appliance", "BlockServer", "CLinux", "ClientDevice", "Control", "KernelDevice",
+                "Reactor", "Registry", "RemoteMemory", "TCPTransport",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: shipped, linkerSettings: runtime),

@@ -37,19 +37,24 @@ public struct Export: Hashable, Sendable {
 
 /// All exports at one moment.
 public struct ExportCatalog: Sendable {
+    /// The most connections that one export may have.
+    public static let mostConnections = 1024
+
     public private(set) var exports: [Export]
+    /// Those that have as many connections as they may have.
+    public var full: Set<String> = []
 
     public init(_ exports: [Export] = []) {
         self.exports = exports.sorted { $0.name < $1.name }
     }
 
-    /// Finds an export; the empty name is that of the only writable one, if there is just one
-    /// ("default export" in the specification).
-    public func find(_ name: String) -> Export? {
+    /// Finds an export among those that `access` covers; the empty name is that of the only writable one, if
+    /// there is just one ("default export" in the specification).
+    public func find(_ name: String, for access: ExportAccess = .everything) -> Export? {
         if name.isEmpty {
-            let volumes = exports.filter { !$0.isReadOnly }
+            let volumes = exports.filter { !$0.isReadOnly && access.covers($0.name) }
             return volumes.count == 1 ? volumes[0] : nil
         }
-        return exports.first { $0.name == name }
+        return exports.first { $0.name == name && access.covers(name) }
     }
 }

@@ -1,9 +1,9 @@
 // The handshake of one connection, as a pure state machine: bytes in, bytes and a verdict out.
 //
 //     greeting ──client flags──▶ options ──GO, EXPORT_NAME──▶ transmission
-//                                  │  ▲
-//                                  └──┘ LIST, INFO, STRUCTURED_REPLY, SET_META_CONTEXT, anything else
-//                                  └──▶ closed: ABORT, or input that makes no sense
+//                                │ ▲  ├──ABORT, or what makes no sense──▶ closed
+//      LIST, INFO, all others ───┘ │  └──STARTTLS──▶ the caller shakes hands ──┐
+//                                  └──── nothing that was agreed on counts ◀───┘
 //
 // Everything that a client sends here is bounded: an option's size, the number of options, and (by the
 // caller) the time that the handshake may take.
@@ -14,41 +14,12 @@ import NBDProtocol
 public enum NegotiationOutcome: Hashable, Sendable {
     /// More input is needed.
     case goesOn
+    /// Send what there is, then begin TLS on the connection, and go on with `becomeSecure`.
+    case startTLS
     /// The client chose an export; whatever follows is requests.
     case transmission(Export, TransmissionTerms)
     /// Send what there is, then close; the reason is for the log.
     case close(CloseReason)
-}
-
-/// Why a connection is closed.
-public enum CloseReason: Hashable, Sendable, CustomStringConvertible {
-    case aborted
-    case unknownClientFlags(UInt32)
-    case badOptionMagic(UInt64)
-    case optionTooLarge(UInt32)
-    case tooManyOptions
-    case unknownExport(String)
-    case badExportName
-    case badRequestMagic(UInt32)
-    case payloadTooLarge(UInt64)
-    case disconnected
-
-    public var description: String {
-        switch self {
-        case .aborted: "the client gave up the handshake"
-        case .unknownClientFlags(let flags): "unknown client flags 0x\(String(flags, radix: 16))"
-        case .badOptionMagic(let magic): "not an option: magic 0x\(String(magic, radix: 16))"
-        case .optionTooLarge(let size):
-            "an option of \(size) bytes; at most \(Negotiation.largestOption) are accepted"
-        case .tooManyOptions: "more than \(Negotiation.mostOptions) options"
-        case .unknownExport(let name): "there is no export '\(name)'"
-        case .badExportName: "an export name that is not a string of the protocol"
-        case .badRequestMagic(let magic): "not a request: magic 0x\(String(magic, radix: 16))"
-        case .payloadTooLarge(let size):
-            "a payload of \(size) bytes; at most \(RequestRules.largestPayload) are accepted"
-        case .disconnected: "the client disconnected"
-        }
-    }
 }
 
 /// The handshake of one connection.
@@ -65,14 +36,20 @@ public struct Negotiation: ~Copyable {
     private var input: [UInt8] = []
     private var sendsZeroes = true
     private var options = 0
+    private let tls: TLSPolicy
+    private var isSecure = false
+    private var access: ExportAccess
     private var form = MessageForm.simple
     /// What was selected last, for the export of this name.
     private var contexts: (export: String, selected: [MetaContext]) = ("", [])
     /// What is to be sent; the caller takes it.
     public var output: [UInt8] = []
 
-    /// A handshake whose greeting is in `output`.
-    public init() {
+    /// A handshake whose greeting is in `output`, with a client that may use what `access` says as long as
+    /// it is not known.
+    public init(tls: TLSPolicy = .off, access: ExportAccess = .everything) {
+        self.tls = tls
+        self.access = access
         output.append(wire: Wire.serverMagic)
         output.append(wire: Wire.optionMagic)
         let flags: HandshakeFlags = [.fixedNewstyle, .noZeroes]
@@ -110,6 +87,17 @@ public struct Negotiation: ~Copyable {
         }
     }
 
+    /// Goes on under TLS with a client that may use what `access` says; whatever it had agreed on in the
+    /// clear, where anybody could have said it, is forgotten ("NBD_OPT_STARTTLS").
+    public mutating func becomeSecure(for access: ExportAccess) {
+        precondition(state == .over && !isSecure, "TLS begins once, after STARTTLS")
+        self.access = access
+        isSecure = true
+        form = .simple
+        contexts = ("", [])
+        state = .options
+    }
+
     private mutating func end(_ reason: CloseReason) -> NegotiationOutcome {
         state = .over
         return .close(reason)
@@ -128,8 +116,12 @@ public struct Negotiation: ~Copyable {
         input.removeFirst(size)
         options += 1
         guard options <= Self.mostOptions else { return .close(.tooManyOptions) }
+        if tls == .required, !isSecure, let refusal = refuseInTheClear(header.option) {
+            return refusal
+        }
         switch header.option {
         case OptionType.exportName: return exportName(data, catalog)
+        case OptionType.startTLS: return startTLS(data)
         case OptionType.abort:
             output.append(reply: .ack, to: header.option)
             return .close(.aborted)
@@ -147,17 +139,65 @@ public struct Negotiation: ~Copyable {
         }
     }
 
+    /// What FORCEDTLS answers before TLS; nil for what may be asked then.
+    private mutating func refuseInTheClear(_ option: UInt32) -> NegotiationOutcome? {
+        switch option {
+        case OptionType.startTLS, OptionType.abort: return nil
+        case OptionType.exportName: return .close(.notEncrypted)
+        default:
+            output.append(
+                reply: .errorTLSRequired, to: option, data: Array("begin with STARTTLS".utf8))
+            return .goesOn
+        }
+    }
+
+    /// NBD_OPT_STARTTLS.
+    private mutating func startTLS(_ data: [UInt8]) -> NegotiationOutcome {
+        guard tls != .off else {
+            output.append(reply: .errorUnsupported, to: OptionType.startTLS)
+            return .goesOn
+        }
+        guard data.isEmpty, !isSecure else {
+            output.append(reply: .errorInvalid, to: OptionType.startTLS)
+            return .goesOn
+        }
+        // (A client waits for the reply. What came in the clear behind the option could be anybody's, and
+        // must not be taken for what the client says under TLS.)
+        guard input.isEmpty else { return .close(.inTheClearAfterStartTLS) }
+        output.append(reply: .ack, to: OptionType.startTLS)
+        return .startTLS
+    }
+
+    /// Looks up an export that the client names.
+    private func find(_ name: String, _ catalog: ExportCatalog) -> Lookup {
+        // (Whether there is such an export is not told to those who may not use it.)
+        guard name.isEmpty || access.covers(name) else { return .refused(.forbiddenExport(name)) }
+        guard let export = catalog.find(name, for: access) else {
+            return .refused(.unknownExport(name))
+        }
+        return .found(export)
+    }
+
+    private enum Lookup {
+        case found(Export)
+        case refused(CloseReason)
+    }
+
     /// NBD_OPT_EXPORT_NAME: no reply is possible but the export's, or the end.
     private mutating func exportName(
         _ data: [UInt8], _ catalog: ExportCatalog
     ) -> NegotiationOutcome {
         var reader = WireReader(data.span)
         guard let name = reader.string(data.count) else { return .close(.badExportName) }
-        guard let export = catalog.find(name) else { return .close(.unknownExport(name)) }
-        output.append(wire: export.size)
-        output.append(wire: export.flags(form).rawValue)
-        if sendsZeroes { output.append(contentsOf: repeatElement(0, count: 124)) }
-        return .transmission(export, terms(of: export))
+        switch find(name, catalog) {
+        case .refused(let reason): return .close(reason)
+        case .found(let export):
+            if catalog.full.contains(export.name) { return .close(.fullExport(export.name)) }
+            output.append(wire: export.size)
+            output.append(wire: export.flags(form).rawValue)
+            if sendsZeroes { output.append(contentsOf: repeatElement(0, count: 124)) }
+            return .transmission(export, terms(of: export))
+        }
     }
 
     private func terms(of export: Export) -> TransmissionTerms {
@@ -184,8 +224,10 @@ public struct Negotiation: ~Copyable {
         guard form != .simple, let request = MetaContextRequest(data.span),
             request.queries.allSatisfy({ $0.contains(":") })
         else { return output.append(reply: .errorInvalid, to: option) }
-        guard let export = catalog.find(request.name) else {
-            return output.append(reply: .errorUnknown, to: option)
+        let export: Export
+        switch find(request.name, catalog) {
+        case .refused(let reason): return output.append(reply: reason.reply, to: option)
+        case .found(let known): export = known
         }
         let found = selects ? selected(by: request.queries) : listed(by: request.queries)
         if selects { contexts = (export.name, found) }
@@ -215,7 +257,7 @@ public struct Negotiation: ~Copyable {
             output.append(reply: .errorInvalid, to: OptionType.list)
             return .goesOn
         }
-        for export in catalog.exports {
+        for export in catalog.exports where access.covers(export.name) {
             var entry: [UInt8] = []
             entry.append(wire: UInt32(export.name.utf8.count))
             entry.append(contentsOf: export.name.utf8)
@@ -234,12 +276,13 @@ public struct Negotiation: ~Copyable {
             output.append(reply: .errorInvalid, to: option)
             return .goesOn
         }
-        guard let export = catalog.find(request.name) else {
-            output.append(
-                reply: .errorUnknown, to: option,
-                // (Shortened: a text may be no longer than a name.)
-                data: Array("there is no export '\(request.name.prefix(256))'".utf8))
-            return .goesOn
+        let export: Export
+        switch find(request.name, catalog) {
+        case .refused(let reason): return refuse(option, reason)
+        case .found(let known): export = known
+        }
+        if option == OptionType.go, catalog.full.contains(export.name) {
+            return refuse(option, .fullExport(export.name))
         }
         let flags = export.flags(form)
         append(.export, to: option) {
@@ -261,6 +304,12 @@ public struct Negotiation: ~Copyable {
         }
         output.append(reply: .ack, to: option)
         return option == OptionType.go ? .transmission(export, terms(of: export)) : .goesOn
+    }
+
+    /// Refuses INFO or GO, and goes on.
+    private mutating func refuse(_ option: UInt32, _ reason: CloseReason) -> NegotiationOutcome {
+        output.append(reply: reason.reply, to: option, data: Array(reason.description.utf8))
+        return .goesOn
     }
 
     private mutating func append(

@@ -35,6 +35,8 @@ package struct DeviceConfiguration: Sendable {
     package var replaceAfter = Duration.seconds(10)
     /// What proves this device to appliances on the network, and them to it.
     package var security: PeerSecurity
+    /// What NBD clients have to prove.
+    package var door = DoorSecurity.open
     /// The right to be the client device of the directory; nil where nobody else could be.
     package var claim: DeviceClaim?
     /// Called when another client device has taken over: this one serves nothing any more.
@@ -89,7 +91,10 @@ package actor ClientDevice: EventHandler {
         registry = try SQLiteRegistry(path: Self.registryPath(in: configuration.directory))
         try registry.claim(by: owner)
         loop = try EventLoop(name: "control")
-        frontDoor = try FrontDoor(listeners: configuration.listeners, log: log)
+        frontDoor = try FrontDoor(
+            listeners: configuration.listeners,
+            own: .unix(path: configuration.directory + "/nbd.sock"),
+            security: configuration.door, log: log)
         let count = max(1, min(4, sysconf(Int32(_SC_NPROCESSORS_ONLN)) - 1))
         threads = try (0..<count).map { try DataThread(name: "data-\($0)", log: log) }
     }
@@ -148,6 +153,15 @@ package actor ClientDevice: EventHandler {
                 group.addTask { await link.adopt(security) }
             }
         }
+    }
+
+    /// Lets NBD clients in by other rules from now on; those who are in stay.
+    ///
+    /// What cannot be taken leaves everything as it was.
+    package func adopt(_ door: DoorSecurity) async throws {
+        for place in await frontDoor.addresses { try door.mayListen(at: place.address) }
+        configuration.door = door
+        await frontDoor.adopt(door)
     }
 
     var leastLoadedThread: DataThread {

@@ -168,7 +168,7 @@ public struct ClientHandshake: Sendable {
         case .ack: return acknowledged()
         case .errorUnknown: return fail(.unknownExport(export))
         case .server, .metaContext: return fail(.nonsense)
-        case .errorUnsupported, .errorPolicy, .errorInvalid, .errorTooBig,
+        case .errorUnsupported, .errorPolicy, .errorInvalid, .errorTLSRequired, .errorTooBig,
             .errorExtendedHeadersRequired, nil:
             return fail(.refused(type: type))
         }

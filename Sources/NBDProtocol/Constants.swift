@@ -66,6 +66,7 @@ public enum OptionType {
     public static let exportName: UInt32 = 1
     public static let abort: UInt32 = 2
     public static let list: UInt32 = 3
+    public static let startTLS: UInt32 = 5
     public static let info: UInt32 = 6
     public static let go: UInt32 = 7
     public static let structuredReply: UInt32 = 8
@@ -83,6 +84,7 @@ public enum OptionReplyType: UInt32, Sendable {
     case errorUnsupported = 0x8000_0001
     case errorPolicy = 0x8000_0002
     case errorInvalid = 0x8000_0003
+    case errorTLSRequired = 0x8000_0005
     case errorUnknown = 0x8000_0006
     case errorTooBig = 0x8000_0009
     case errorExtendedHeadersRequired = 0x8000_000a

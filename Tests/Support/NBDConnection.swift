@@ -46,6 +46,8 @@ package final class NBDConnection {
         // The deinit closes the handle, also when what follows throws.
         self.handle = handle
         try Self.check(nbd_set_strict_mode(handle, 0))
+        // (What proves a client under TLS is named in the URI, and is a file.)
+        try Self.check(nbd_set_uri_allow_local_file(handle, true))
         try Self.check(nbd_connect_uri(handle, uri))
     }
 
@@ -60,6 +62,7 @@ package final class NBDConnection {
 
     // MARK: What the server advertised
 
+    package var isEncrypted: Bool { nbd_get_tls_negotiated(handle) == 1 }
     package var size: Int64 { nbd_get_size(handle) }
     package var isReadOnly: Bool { nbd_is_read_only(handle) == 1 }
     package var canFlush: Bool { nbd_can_flush(handle) == 1 }

@@ -30,7 +30,9 @@ package enum Wire {
         package static let server: UInt32 = 2
         package static let info: UInt32 = 3
         package static let errorUnsupported: UInt32 = 1 << 31 + 1
+        package static let errorPolicy: UInt32 = 1 << 31 + 2
         package static let errorInvalid: UInt32 = 1 << 31 + 3
+        package static let errorTLSRequired: UInt32 = 1 << 31 + 5
         package static let errorUnknown: UInt32 = 1 << 31 + 6
         package static let errorTooBig: UInt32 = 1 << 31 + 9
     }
@@ -65,23 +67,43 @@ package final class RawNBD {
 
     /// Connects to the Unix socket at `path` and says nothing yet.
     package init(_ path: String, receiveLimit: Duration = .seconds(20)) throws {
-        descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | O_CLOEXEC, 0)
+        descriptor = try Self.socket(AF_UNIX, receiveLimit)
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+        try Self.connect(descriptor, address, path)
+    }
+
+    /// Connects to a port of loopback and says nothing yet.
+    package init(port: UInt16, receiveLimit: Duration = .seconds(20)) throws {
+        descriptor = try Self.socket(AF_INET, receiveLimit)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = port.bigEndian
+        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        try Self.connect(descriptor, address, "port \(port)")
+    }
+
+    private static func socket(_ family: Int32, _ receiveLimit: Duration) throws -> Int32 {
+        let descriptor = Glibc.socket(family, Int32(SOCK_STREAM.rawValue) | O_CLOEXEC, 0)
         guard descriptor >= 0 else { throw HarnessError("no socket") }
         var limit = timeval(tv_sec: Int(limit: receiveLimit), tv_usec: 0)
         for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
             setsockopt(
                 descriptor, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))
         }
-        var address = sockaddr_un()
-        address.sun_family = sa_family_t(AF_UNIX)
-        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
-        let result = withUnsafePointer(to: &address) { pointer in
+        return descriptor
+    }
+
+    private static func connect<Name>(_ descriptor: Int32, _ address: Name, _ place: String) throws
+    {
+        let result = withUnsafePointer(to: address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+                Glibc.connect(descriptor, $0, socklen_t(MemoryLayout<Name>.size))
             }
         }
         guard result == 0 else {
-            throw HarnessError("\(path): \(String(cString: strerror(errno)))")
+            throw HarnessError("\(place): \(String(cString: strerror(errno)))")
         }
     }
 

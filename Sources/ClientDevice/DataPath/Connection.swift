@@ -37,7 +37,10 @@ enum ConnectionTarget {
     /// (Sixteen gain nothing on eight. Reads are not among them: their data is sent from where it is.)
     private static let batch = (requests: 8, bytes: 64 << 10)
 
+    private let stream: SocketStream
     let descriptor: Int32
+    private let isEncrypted: Bool
+    private let counted: CountedConnection?
     let target: ConnectionTarget
     /// The target's volume, without the counting of references that takes two locked instructions a
     /// request: each would wait until all that was stored before has reached the memory.
@@ -67,9 +70,13 @@ enum ConnectionTarget {
     var answered = ReadAnswer()
 
     init(
-        descriptor: Int32, target: ConnectionTarget, terms: TransmissionTerms, received: [UInt8]
+        _ stream: SocketStream, target: ConnectionTarget, terms: TransmissionTerms,
+        received: [UInt8], counted: CountedConnection?
     ) {
-        self.descriptor = descriptor
+        self.stream = stream
+        descriptor = stream.descriptor
+        isEncrypted = stream.isEncrypted
+        self.counted = counted
         self.target = target
         form = terms.form
         contexts = terms.contexts
@@ -91,8 +98,6 @@ enum ConnectionTarget {
         }
     }
 
-    deinit { close(descriptor) }
-
     /// A reply came outside of this connection's turn.
     var wantsSending: Bool { !isInTurn }
 
@@ -105,10 +110,15 @@ enum ConnectionTarget {
     /// What to watch the socket for.
     var interest: Readiness {
         var interest: Readiness = []
-        if leaving == nil, !isStalled, !isBlocked, !isFull { interest.insert(.readable) }
-        if isBlocked { interest.insert(.writable) }
+        if mayReceive { interest.insert(isEncrypted ? stream.receivingWants : .readable) }
+        if isBlocked { interest.insert(isEncrypted ? stream.sendingWants : .writable) }
         return interest
     }
+
+    private var mayReceive: Bool { leaving == nil && !isStalled && !isBlocked && !isFull }
+
+    /// Whether there is something to receive of which the descriptor tells nothing.
+    var hasHiddenInput: Bool { isEncrypted && mayReceive && stream.hasPending }
 
     // MARK: Turns
 
@@ -122,9 +132,9 @@ enum ConnectionTarget {
         isInTurn = true
         isFull = !input.makeRoom(for: neededForNextRequest)
         if !isFull {
-            let count = input.receive(from: descriptor)
+            let count = input.receive(from: stream)
             if count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR) {
-                leaving = .disconnected
+                leaving = stream.failure.map { .tls("TLS ended: \($0.ofClient)") } ?? .disconnected
             }
         }
         handleRequests()
@@ -146,7 +156,7 @@ enum ConnectionTarget {
     func send() -> Verdict {
         isClaimed = false
         if !replies.isEmpty {
-            switch replies.send(to: descriptor) {
+            switch replies.send(to: stream) {
             case .all:
                 isBlocked = false
                 if isStalled, leaving == nil {
@@ -227,7 +237,7 @@ enum ConnectionTarget {
 
     /// Sends what is queued while more requests are waiting to be handled.
     private func sendSome() {
-        switch replies.send(to: descriptor) {
+        switch replies.send(to: stream) {
         case .all: break
         case .blocked: isBlocked = true
         case .broken: leaving = .disconnected

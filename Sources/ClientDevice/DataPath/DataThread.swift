@@ -25,6 +25,8 @@ package actor DataThread: EventHandler {
     var snapshots: [SnapshotKey: Snapshot] = [:]
     var connections: [Int32: Connection] = [:]
     private var stalled: Set<Int32> = []
+    /// Connections under TLS with more to handle, of which their descriptors tell nothing.
+    private var hidden: Set<Int32> = []
     private var watched: [Int32: Readiness] = [:]
     private var channels: [Int32: ChannelOwner] = [:]
     private var isDraining = false
@@ -62,7 +64,7 @@ package actor DataThread: EventHandler {
         }
         if !readiness.isDisjoint(with: .hungUp) {
             settle(connection, connection.receive(isGone: true))
-        } else if readiness.contains(.writable) || connection.isBlocked {
+        } else if connection.isBlocked {
             settle(connection, connection.send())
         } else {
             settle(connection, connection.receive())
@@ -75,6 +77,7 @@ package actor DataThread: EventHandler {
             let interest = connection.interest
             if watched[connection.descriptor] ?? [] != interest { watch(connection, interest) }
             if connection.isStalled { stalled.insert(connection.descriptor) }
+            if connection.hasHiddenInput { hidden.insert(connection.descriptor) }
         case .closed(let reason):
             if reason != .disconnected {
                 log.notice("closing a connection: \(reason)")
@@ -82,6 +85,7 @@ package actor DataThread: EventHandler {
             loop.unwatch(connection.descriptor)
             watched[connection.descriptor] = nil
             stalled.remove(connection.descriptor)
+            hidden.remove(connection.descriptor)
             connections[connection.descriptor] = nil
         }
     }
@@ -145,8 +149,21 @@ package actor DataThread: EventHandler {
             }
             for volume in volumes.values { volume.flushChannels() }
         }
+        if !hidden.isEmpty, receiveHidden() { isBusy = true }
         if isBusy { return .none }
         return rest == .max ? .untilWoken : .atMost(rest)
+    }
+
+    /// Goes on with what has been decrypted; true when that is not all.
+    private func receiveHidden() -> Bool {
+        let waiting = hidden
+        hidden.removeAll(keepingCapacity: true)
+        for descriptor in waiting {
+            guard let connection = connections[descriptor] else { continue }
+            settle(connection, connection.receive())
+        }
+        for volume in volumes.values { volume.flushChannels() }
+        return !hidden.isEmpty
     }
 
     /// Sends what was answered outside of its connection's turn.
@@ -222,10 +239,20 @@ package actor DataThread: EventHandler {
 
     // MARK: Connections
 
-    /// Takes over a connection whose handshake is done; closes it when its export is gone.
+    /// Takes over a plain connection whose handshake is done.
     package func adopt(
         _ descriptor: Int32, export: String, terms: TransmissionTerms = TransmissionTerms(),
         received: [UInt8]
+    ) {
+        adopt(
+            SocketStream(plain: descriptor), export: export, terms: terms, received: received,
+            counted: nil)
+    }
+
+    /// Takes over a connection whose handshake is done; closes it when its export is gone.
+    package func adopt(
+        _ stream: SocketStream, export: String, terms: TransmissionTerms, received: [UInt8],
+        counted: CountedConnection?
     ) {
         let target: ConnectionTarget
         if let volume = volumes.values.first(where: { $0.name == export }) {
@@ -233,12 +260,12 @@ package actor DataThread: EventHandler {
         } else if let snapshot = snapshots.values.first(where: { $0.name == export }) {
             target = .snapshot(snapshot)
         } else {
-            close(descriptor)
             return
         }
-        let connection = Connection(
-            descriptor: descriptor, target: target, terms: terms, received: received)
         guard !isDraining else { return }
+        let connection = Connection(
+            stream, target: target, terms: terms, received: received, counted: counted)
+        let descriptor = connection.descriptor
         connections[descriptor] = connection
         do throws(ReactorError) {
             try loop.watch(descriptor, for: .readable, token: UInt64(descriptor))
@@ -248,7 +275,9 @@ package actor DataThread: EventHandler {
             connections[descriptor] = nil
             return
         }
-        if !received.isEmpty { settle(connection, connection.resume()) }
+        if !received.isEmpty || connection.hasHiddenInput {
+            settle(connection, connection.resume())
+        }
     }
 
     /// Takes no more requests, answers those that are in flight, and closes all connections.

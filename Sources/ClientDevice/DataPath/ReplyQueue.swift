@@ -5,11 +5,13 @@
 //
 // Read data is sent from the region itself. A send that is cut short in the middle of a block must not
 // take the block's rest from the region later, when a newer write may have changed it: the rest of that
-// one block is put aside at once, so a block on the wire is old or new, never both (G2).
+// one block is put aside at once, so a block on the wire is old or new, never both (G2). Under TLS what is
+// sent is taken in records, and a record that the socket refuses is kept there: it counts as sent here.
 
 import CLinux
 import Glibc
 import NBDProtocol
+import Reactor
 import RemoteMemory
 import ResiliencySet
 
@@ -41,6 +43,8 @@ struct ReplyQueue: ~Copyable {
     private var bytes = 0
     /// How many pieces the replies to requests under way may take.
     private var promised = 0
+    /// TLS has still to send something that was taken from here.
+    private var isRecordHeld = false
 
     init() {
         unsafe pieces = .allocate(capacity: Self.capacity)
@@ -59,7 +63,7 @@ struct ReplyQueue: ~Copyable {
         unsafe aside.deallocate()
     }
 
-    var isEmpty: Bool { head == tail }
+    var isEmpty: Bool { head == tail && !isRecordHeld }
     /// Whether another reply of any kind fits, beside those that are promised.
     var hasRoom: Bool {
         tail + promised + Self.largestReply <= Self.capacity && bytes < Self.mostBytes
@@ -139,17 +143,15 @@ struct ReplyQueue: ~Copyable {
     enum SendOutcome { case all, blocked, broken }
 
     /// Sends what is queued, as far as the socket takes it.
-    mutating func send(to descriptor: Int32) -> SendOutcome {
-        while head < tail {
-            var message = unsafe msghdr()
-            unsafe message.msg_iov = pieces + head
-            unsafe message.msg_iovlen = tail - head
-            let sent = unsafe sendmsg(descriptor, &message, Int32(MSG_NOSIGNAL))
+    mutating func send(to stream: SocketStream) -> SendOutcome {
+        while !isEmpty {
+            let sent = unsafe stream.take(pieces + head, tail - head)
             if sent < 0 {
                 if errno == EINTR { continue }
                 return errno == EAGAIN ? .blocked : .broken
             }
-            guard sent == bytes else {
+            isRecordHeld = stream.holdsRecord
+            guard sent == bytes, !isRecordHeld else {
                 drop(sent)
                 return .blocked
             }
@@ -166,7 +168,10 @@ struct ReplyQueue: ~Copyable {
     }
 
     /// Forgets everything: nobody will receive it.
-    mutating func abandon() { dropAll() }
+    mutating func abandon() {
+        dropAll()
+        isRecordHeld = false
+    }
 
     /// Forgets the first `count` bytes, and puts the rest of an interrupted block aside.
     private mutating func drop(_ count: Int) {

@@ -11,6 +11,7 @@
 
 import CLinux
 import Glibc
+import Reactor
 
 /// The receive buffer of one client's connection.
 @safe
@@ -135,10 +136,10 @@ struct RequestBuffer: ~Copyable {
         current = index
     }
 
-    /// Receives what there is, up to a bound; as `recv` returns.
-    mutating func receive(from descriptor: Int32) -> Int {
+    /// Receives what there is, up to a bound; as `SocketStream.receive` returns.
+    mutating func receive(from stream: SocketStream) -> Int {
         let room = min(capacity - end, Self.largestReceive)
-        let count = unsafe recv(descriptor, base + end, room, 0)
+        let count = unsafe stream.receive(base + end, room)
         if count > 0 { end += count }
         return count
     }

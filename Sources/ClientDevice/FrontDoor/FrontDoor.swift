@@ -1,5 +1,7 @@
 // Where clients arrive: accepts, negotiates, and hands each connection to the thread of its export.
 //
+//     accept ──▶ options ──STARTTLS──▶ TLS handshake ──▶ options ──GO──▶ the export's thread
+//
 // On a thread of its own, so that a handshake, however slow or hostile, costs the data path nothing.
 
 package import BlockServer
@@ -16,27 +18,37 @@ package actor FrontDoor: EventHandler {
         unsafe loop.asUnownedSerialExecutor()
     }
 
-    /// The most handshakes under way; further connections wait in the listener's backlog.
-    static let mostHandshakes = 512
+    /// The most handshakes under way of those who came to one address; further ones wait in its backlog.
+    static let mostHandshakes = 256
     /// How long a handshake may take, in nanoseconds.
     static let handshakeTime: UInt64 = 30_000_000_000
 
     /// How long nobody is accepted when nobody more can be had, in nanoseconds.
     static let fullRest: UInt64 = 100_000_000
 
+    /// How often it is told that connections have to wait, in nanoseconds.
+    private static let noticeInterval: UInt64 = 10_000_000_000
+
     private let log: Logger
-    private var listeners: [Listener]
+    private var doorways: [Doorway]
+    private var security: DoorSecurity
+    private let tally = ConnectionTally()
     private var handshakes: [Int32: Handshake] = [:]
     private var catalog = ExportCatalog()
     private var threads: [String: DataThread] = [:]
     private var isOpen = false
-    /// Nobody can be accepted now; the listeners are not watched, since they would be ready all the time.
-    private var isFull = false
-    private var fullUntil: UInt64 = 0
+    /// Listeners at which nobody can be accepted now, and until when: they are not watched, since they would
+    /// be ready all the time.
+    private var resting: [Int32: UInt64] = [:]
+    private var nextNotice: UInt64 = 0
 
-    package init(listeners: [Listener], log: Logger) throws(ReactorError) {
+    /// Listens at these addresses, of which `own` is that which only this process's user can reach.
+    package init(
+        listeners: [Listener], own: Address? = nil, security: DoorSecurity = .open, log: Logger
+    ) throws(ReactorError) {
         self.log = log
-        self.listeners = listeners
+        self.security = security
+        doorways = listeners.map { Doorway(listener: $0, isOwn: $0.address == own) }
         loop = try EventLoop(name: "front-door")
     }
 
@@ -44,21 +56,26 @@ package actor FrontDoor: EventHandler {
     /// their export does not exist.
     package func open() throws(ReactorError) {
         isOpen = true
-        for listener in listeners {
-            try loop.watch(
-                listener.descriptor, for: .readable, token: UInt64(listener.descriptor))
-        }
+        for doorway in doorways { try watch(doorway.listener) }
     }
 
     /// Accepts at one more address.
     package func add(_ listener: Listener) throws(ReactorError) {
-        listeners.append(listener)
-        guard isOpen, !isFull else { return }
+        doorways.append(Doorway(listener: listener, isOwn: false))
+        if isOpen { try watch(listener) }
+    }
+
+    private func watch(_ listener: Listener) throws(ReactorError) {
         try loop.watch(listener.descriptor, for: .readable, token: UInt64(listener.descriptor))
     }
 
-    /// Where clients are accepted.
-    package var addresses: [Address] { listeners.map(\.address) }
+    /// Where clients are accepted, and whether they have to speak TLS there.
+    package var addresses: [(address: Address, needsTLS: Bool)] {
+        doorways.map { ($0.listener.address, $0.policy(security) == .required) }
+    }
+
+    /// Treats connections that are accepted from now on by other rules; those that stand go on.
+    package func adopt(_ security: DoorSecurity) { self.security = security }
 
     package nonisolated func start() { loop.start(self) }
 
@@ -71,7 +88,7 @@ package actor FrontDoor: EventHandler {
     /// Accepts nobody any more and drops the handshakes under way.
     package func close() {
         isOpen = false
-        for listener in listeners { loop.unwatch(listener.descriptor) }
+        for doorway in doorways { loop.unwatch(doorway.listener.descriptor) }
         for descriptor in handshakes.keys { loop.unwatch(descriptor) }
         handshakes.removeAll()
     }
@@ -85,27 +102,33 @@ package actor FrontDoor: EventHandler {
     package nonisolated func turnEnded() -> Rest { assumeIsolated { $0.dropLate() } }
 
     private func handle(_ descriptor: Int32, _ readiness: Readiness) {
-        if let listener = listeners.first(where: { $0.descriptor == descriptor }) {
-            accept(from: listener)
+        if let doorway = doorways.first(where: { $0.listener.descriptor == descriptor }) {
+            accept(from: doorway)
         } else if let handshake = handshakes[descriptor] {
-            go(on: handshake, readiness)
+            go(on: handshake)
         }
     }
 
-    private func accept(from listener: Listener) {
+    private func accept(from doorway: Doorway) {
+        let listener = doorway.listener
         while isOpen {
-            guard handshakes.count < Self.mostHandshakes else {
-                return pause("\(Self.mostHandshakes) handshakes are under way")
+            let under = handshakes.values.count { $0.doorway.listener === listener }
+            guard under < Self.mostHandshakes else {
+                return pause(listener, "\(under) handshakes are under way")
+            }
+            let total = tally.total
+            guard total < ConnectionTally.most else {
+                return pause(listener, "there are \(total) connections")
             }
             let descriptor: Int32
             switch listener.accept() {
             case .connection(let accepted): descriptor = accepted
             case .none: return
             case .exhausted(let code):
-                return unsafe pause(String(cString: strerror(code)))
+                return unsafe pause(listener, String(cString: strerror(code)))
             }
             let handshake = Handshake(
-                descriptor: descriptor,
+                descriptor, doorway, security,
                 deadline: clinux_monotonic_nanoseconds() + Self.handshakeTime)
             do throws(ReactorError) {
                 try loop.watch(descriptor, for: .readable, token: UInt64(descriptor))
@@ -118,28 +141,49 @@ package actor FrontDoor: EventHandler {
         }
     }
 
-    /// Lets clients wait in the backlog for a moment.
-    private func pause(_ reason: String) {
-        guard !isFull else { return }
-        isFull = true
-        fullUntil = clinux_monotonic_nanoseconds() + Self.fullRest
-        log.warning("new connections have to wait: \(reason)")
-        for listener in listeners { loop.unwatch(listener.descriptor) }
+    /// Lets clients of one address wait in its backlog for a moment.
+    private func pause(_ listener: Listener, _ reason: String) {
+        let now = clinux_monotonic_nanoseconds()
+        loop.unwatch(listener.descriptor)
+        resting[listener.descriptor] = now + Self.fullRest
+        guard now >= nextNotice else { return }
+        nextNotice = now + Self.noticeInterval
+        log.warning("new connections at \(listener.address) have to wait: \(reason)")
     }
 
-    private func resume() {
-        guard isFull, isOpen else { return }
-        isFull = false
-        do throws(ReactorError) { try open() } catch { log.error("\(error)") }
-    }
-
-    private func go(on handshake: Handshake, _ readiness: Readiness) {
-        guard handshake.outcome == .goesOn, readiness != .writable else {
-            return settle(handshake, handshake.outcome)
+    private func resume(_ now: UInt64) {
+        for doorway in doorways {
+            let descriptor = doorway.listener.descriptor
+            guard let until = resting[descriptor], now >= until else { continue }
+            resting[descriptor] = nil
+            guard isOpen else { continue }
+            do throws(ReactorError) { try watch(doorway.listener) } catch { log.error("\(error)") }
         }
-        guard let bytes = handshake.receive() else { return }
-        guard !bytes.isEmpty else { return end(handshake, because: .disconnected) }
-        settle(handshake, handshake.negotiation.receive(bytes.span, catalog: catalog))
+    }
+
+    private func go(on handshake: Handshake) {
+        if handshake.isShaking { return shake(handshake) }
+        guard handshake.outcome == .goesOn, handshake.negotiation.output.isEmpty,
+            !handshake.stream.holdsRecord
+        else { return settle(handshake, handshake.outcome) }
+        read(handshake)
+    }
+
+    /// Takes the options that have arrived.
+    private func read(_ handshake: Handshake) {
+        repeat {
+            guard let bytes = handshake.receive() else {
+                return watch(handshake, for: handshake.stream.receivingWants)
+            }
+            guard !bytes.isEmpty else {
+                let failure = handshake.stream.failure
+                return end(handshake, because: failure.map { .tls($0.ofClient) } ?? .disconnected)
+            }
+            catalog.full = tally.full
+            settle(handshake, handshake.negotiation.receive(bytes.span, catalog: catalog))
+            // (Of what TLS has decrypted already, the descriptor tells nothing.)
+        } while handshake.stream.hasPending && handshake.watched == .readable
+            && handshakes[handshake.descriptor] === handshake
     }
 
     /// Sends what is to be sent, then does what the negotiation says.
@@ -147,15 +191,42 @@ package actor FrontDoor: EventHandler {
         handshake.outcome = outcome
         switch handshake.send() {
         case .broken: end(handshake, because: .disconnected)
-        case .blocked: watch(handshake, for: .writable)
+        case .blocked: watch(handshake, for: handshake.stream.sendingWants)
         case .all:
             switch outcome {
             case .goesOn: watch(handshake, for: .readable)
+            case .startTLS: beginTLS(handshake)
             case .close(let reason): end(handshake, because: reason)
             case .transmission(let export, let terms):
                 hand(over: handshake, to: export, terms)
             }
         }
+    }
+
+    private func beginTLS(_ handshake: Handshake) {
+        guard let context = security.context else {
+            return end(handshake, because: .tls("TLS is not spoken here any more"))
+        }
+        handshake.beginTLS(context)
+        shake(handshake)
+    }
+
+    /// Goes on with the TLS handshake as far as it gets without waiting.
+    private func shake(_ handshake: Handshake) {
+        do throws(TLSError) {
+            if let readiness = try handshake.stream.handshake() {
+                return watch(handshake, for: readiness)
+            }
+        } catch {
+            return end(handshake, because: .tls(error.ofClient))
+        }
+        let names = handshake.stream.peerNames
+        handshake.isShaking = false
+        handshake.outcome = .goesOn
+        handshake.negotiation.becomeSecure(for: handshake.doorway.access(security, of: names))
+        log.debug("a client is under TLS: \(names.joined(separator: ", "))")
+        watch(handshake, for: .readable)
+        read(handshake)
     }
 
     private func watch(_ handshake: Handshake, for readiness: Readiness) {
@@ -182,76 +253,25 @@ package actor FrontDoor: EventHandler {
         loop.unwatch(handshake.descriptor)
         handshakes[handshake.descriptor] = nil
         let received = handshake.negotiation.unread
-        let descriptor = handshake.release()
+        let stream = handshake.stream
+        let counted = CountedConnection(export.name, tally)
         Task {
             await thread.adopt(
-                descriptor, export: export.name, terms: terms, received: received)
+                stream, export: export.name, terms: terms, received: received, counted: counted)
         }
     }
 
     private func dropLate() -> Rest {
-        guard !handshakes.isEmpty || isFull else { return .untilWoken }
+        guard !handshakes.isEmpty || !resting.isEmpty else { return .untilWoken }
         let now = clinux_monotonic_nanoseconds()
         for handshake in handshakes.values where handshake.deadline < now {
             log.notice("closing a connection in its handshake: it took too long")
             loop.unwatch(handshake.descriptor)
             handshakes[handshake.descriptor] = nil
         }
-        if isFull {
-            // (After a rest, not at once: what is short may stay short.)
-            guard now >= fullUntil else { return .atMost(100) }
-            resume()
-        }
-        return .atMost(1000)
-    }
-}
-
-/// One connection before its transmission phase.
-final class Handshake {
-    enum SendOutcome { case all, blocked, broken }
-
-    private(set) var descriptor: Int32
-    let deadline: UInt64
-    var negotiation = Negotiation()
-    var outcome = NegotiationOutcome.goesOn
-    var watched = Readiness.readable
-
-    init(descriptor: Int32, deadline: UInt64) {
-        self.descriptor = descriptor
-        self.deadline = deadline
-    }
-
-    deinit { if descriptor >= 0 { Glibc.close(descriptor) } }
-
-    /// Gives the descriptor away.
-    func release() -> Int32 {
-        defer { descriptor = -1 }
-        return descriptor
-    }
-
-    /// What has arrived: empty at the end, nil when there is nothing now.
-    func receive() -> [UInt8]? {
-        var count = 0
-        let bytes = unsafe [UInt8](unsafeUninitializedCapacity: 4096) { buffer, filled in
-            count = unsafe recv(descriptor, buffer.baseAddress, buffer.count, 0)
-            filled = max(0, count)
-        }
-        if count < 0 { return errno == EAGAIN || errno == EINTR ? nil : [] }
-        return bytes
-    }
-
-    /// Sends as much of the output as the socket takes.
-    func send() -> SendOutcome {
-        while !negotiation.output.isEmpty {
-            let count = unsafe negotiation.output.withUnsafeBytes {
-                unsafe Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
-            }
-            guard count >= 0 else {
-                if errno == EINTR { continue }
-                return errno == EAGAIN ? .blocked : .broken
-            }
-            negotiation.output.removeFirst(count)
-        }
-        return .all
+        guard !resting.isEmpty else { return .atMost(1000) }
+        // (After a rest, not at once: what is short may stay short.)
+        resume(now)
+        return .atMost(100)
     }
 }

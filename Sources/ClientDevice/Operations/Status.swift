@@ -14,7 +14,9 @@ extension ClientDevice {
     package func status() async throws(ControlError) -> DeviceStatus {
         DeviceStatus(
             pid: getpid(), version: configuration.version, startedAt: Self.date(startedAt),
-            nbd: await frontDoor.addresses.map { Self.uri(of: "", at: $0) },
+            nbd: await frontDoor.addresses.map {
+                Self.uri(of: "", at: $0.address, needsTLS: $0.needsTLS)
+            },
             appliances: try await appliances(), volumes: try await volumes())
     }
 
@@ -156,11 +158,16 @@ extension ClientDevice {
     }
 
     /// An NBD URI (doc/uri.md of the reference implementation).
-    package static func uri(of export: String, at address: Address) -> String {
-        switch address {
-        case .unix(let path): "nbd+unix:///\(escape(export))?socket=\(escape(path))"
+    ///
+    /// `nbds` has clients fail rather than go on without TLS.
+    package static func uri(
+        of export: String, at address: Address, needsTLS: Bool = false
+    ) -> String {
+        let scheme = needsTLS ? "nbds" : "nbd"
+        return switch address {
+        case .unix(let path): "\(scheme)+unix:///\(escape(export))?socket=\(escape(path))"
         case .tcp(let host, let port):
-            "nbd://\(host.contains(":") ? "[\(host)]" : host):\(port)/\(escape(export))"
+            "\(scheme)://\(host.contains(":") ? "[\(host)]" : host):\(port)/\(escape(export))"
         }
     }
 

@@ -21,18 +21,19 @@ struct ServeCommand: AsyncParsableCommand {
             place: nothing that the other one does lands any more. It is killed when volumes have members \
             in this host's shared memory; otherwise it ends by itself, with status 75, when it goes on.
 
-            SIGHUP rereads the cluster key and the certificates, for connections to appliances that are \
-            made from then on.
+            NBD clients on other machines need TLS, and a certificate or key that says who they are; \
+            nbd.sock is for the user that runs this, and needs neither.
 
-            Example:
+            SIGHUP rereads the cluster key, certificates, keys and rules, for connections that are made \
+            from then on.
+
+            Examples:
               holdfast serve --dir /var/lib/holdfast --nbd tcp:127.0.0.1:10809
+              holdfast serve --nbd tcp:192.0.2.20:10809 --nbd-psk-file clients.psk --nbd-allow alice=vol0
             """)
 
     @OptionGroup var directory: DirectoryOption
-    @Option(
-        help: ArgumentHelp(
-            "Where else to serve NBD: unix:PATH or tcp:HOST:PORT.", valueName: "address"))
-    var nbd: [String] = []
+    @OptionGroup var server: NBDOptions
     @Flag(help: "Touch all memory of new volumes before they are served.")
     var populate = false
     @Flag(help: "Take over from a client device of this directory that hangs.")
@@ -40,10 +41,6 @@ struct ServeCommand: AsyncParsableCommand {
     @OptionGroup var eviction: EvictionOption
     @OptionGroup var security: SecurityOptions
     @OptionGroup var logging: LogOptions
-
-    mutating func validate() throws {
-        for address in nbd { try Self.check(address) }
-    }
 
     /// How the process ends when another client device has taken over: EX_TEMPFAIL of sysexits(3).
     static let supersededStatus: Int32 = 75
@@ -57,11 +54,13 @@ struct ServeCommand: AsyncParsableCommand {
             takeOver
             ? try Succession.takeOver(path, log: log)
             : Succession(claim: try DeviceClaim.take(path))
-        let (listeners, taken) = try listen(path, besides: succession.zombie, log)
+        let door = try server.security()
+        let (listeners, taken) = try listen(path, besides: succession.zombie, door, log)
         var configuration = DeviceConfiguration(
             directory: path, listeners: listeners, populate: populate,
             version: Holdfast.version, evictAfter: eviction.duration,
             security: try security.security(directory: path), claim: succession.claim)
+        configuration.door = door
         // (Ending closes the clients' connections: they connect again, to the successor.)
         configuration.superseded = { Glibc.exit(Self.supersededStatus) }
         let device = try ClientDevice(configuration, log: log)
@@ -71,8 +70,9 @@ struct ServeCommand: AsyncParsableCommand {
             (try? await device.volumes()).map(ServiceReport.line)
         }
         SignalWatch.start(
-            hungUp: service.rereading(status: status) { [security] in
+            hungUp: service.rereading(status: status) { [security, server] in
                 await security.reread(directory: path, log) { try await device.adopt($0) }
+                await server.reread(log) { try await device.adopt($0) }
             },
             received: { count in continuation.yield(count) })
         try await device.start()
@@ -94,27 +94,22 @@ struct ServeCommand: AsyncParsableCommand {
         }
     }
 
-    /// Fails with a usage error for what is no address.
-    static func check(_ address: String) throws {
-        do throws(ReactorError) {
-            _ = try Address(address)
-        } catch {
-            throw ValidationError(error.description)
-        }
-    }
-
     /// Listens wherever it is asked to; what a zombie still holds is among the second.
     private func listen(
-        _ directory: String, besides zombie: Int32?, _ log: Logger
+        _ directory: String, besides zombie: Int32?, _ door: DoorSecurity, _ log: Logger
     ) throws -> (listeners: [Listener], taken: [Address]) {
+        let addresses = try server.nbd.map { try Address($0) }
+        for address in addresses {
+            try door.mayListen(at: address)
+            if let warning = door.warning(about: address) { log.warning("\(warning)") }
+        }
         var listeners = [
             try Listener(.unix(path: directory + "/nbd.sock"), succeeding: zombie)
         ]
         var taken: [Address] = []
-        for text in nbd {
-            let address = try Address(text)
+        for address in addresses {
             do throws(ReactorError) {
-                listeners.append(try Self.listen(address, succeeding: zombie, log))
+                listeners.append(try Listener(address, succeeding: zombie))
             } catch {
                 guard zombie != nil, case .addressInUse = error, case .tcp = address else {
                     throw error
@@ -123,15 +118,6 @@ struct ServeCommand: AsyncParsableCommand {
             }
         }
         return (listeners, taken)
-    }
-
-    private static func listen(
-        _ address: Address, succeeding zombie: Int32?, _ log: Logger
-    ) throws(ReactorError) -> Listener {
-        if case .tcp(let host, _) = address, !["127.0.0.1", "::1", "localhost"].contains(host) {
-            log.warning("whoever can reach \(address) can read and write every volume")
-        }
-        return try Listener(address, succeeding: zombie)
     }
 
     /// Makes the directory if it is not there, for its owner alone; returns its absolute path.

@@ -2,9 +2,11 @@
 
 import ArgumentParser
 import CLinux
+import ClientDevice
 import Control
 import Glibc
 import Logging
+import Reactor
 import Registry
 import RemoteMemory
 
@@ -36,10 +38,7 @@ struct UpCommand: AsyncParsableCommand {
     var chunk: ByteCount?
     @Option(help: "How appliances are reached: shared-memory, or tcp on loopback.")
     var transport = TransportKind.sharedMemory
-    @Option(
-        help: ArgumentHelp(
-            "Where else to serve NBD: unix:PATH or tcp:HOST:PORT.", valueName: "address"))
-    var nbd: [String] = []
+    @OptionGroup var server: NBDOptions
     @Option(
         help: "What each appliance may lend; by default room for the volume and three snapshots.")
     var memory: ByteCount?
@@ -49,7 +48,6 @@ struct UpCommand: AsyncParsableCommand {
     @OptionGroup var logging: LogOptions
 
     mutating func validate() throws {
-        for address in nbd { try ServeCommand.check(address) }
         guard NameRule.allows(volume) else { throw ValidationError(NameRule.sentence) }
         guard size > .zero, size.bytes % RegionLayout.volumeGranularity.bytes == 0,
             size <= RegionLayout.largestVolume
@@ -80,10 +78,14 @@ struct UpCommand: AsyncParsableCommand {
         let log = logging.logger("supervisor")
         let path = try ServeCommand.prepare(directory.directory)
         let region = RegionLayout.regionSize(forDataOf: try regionDataSize())
+        // (What the client device would refuse again and again is refused at once.)
+        let door = try server.security()
+        for address in server.nbd { try door.mayListen(at: try Address(address)) }
         let supervisor = Supervisor(
             SupervisorPlan(
                 directory: path, volume: volume, size: size, layout: layout, chunk: chunk,
-                memory: memory ?? ByteCount(region.bytes * 4), nbd: nbd, populate: populate,
+                memory: memory ?? ByteCount(region.bytes * 4), nbd: server.arguments,
+                populate: populate,
                 transport: transport, evictAfter: eviction.evictAfter, logging: logging.arguments),
             log: log)
         let (stops, continuation) = AsyncStream.makeStream(of: Int.self)
@@ -92,7 +94,10 @@ struct UpCommand: AsyncParsableCommand {
             (try? await control.volumes()).map(ServiceReport.line)
         }
         SignalWatch.start(
-            hungUp: service.rereading(status: status) { log.info("SIGHUP: nothing to reread") },
+            hungUp: service.rereading(status: status) {
+                log.info("SIGHUP: passed on to the client device")
+                await supervisor.hangUpClient()
+            },
             received: { count in continuation.yield(count) })
         let stopping = Task {
             for await count in stops {

@@ -25,6 +25,7 @@ struct SupervisorPlan: Sendable {
     var layout: Layout
     var chunk: ByteCount?
     var memory: ByteCount
+    /// To whom NBD is served: options of the client device.
     var nbd: [String]
     var populate: Bool
     var transport: TransportKind
@@ -121,6 +122,9 @@ actor Supervisor {
         client?.send(SIGKILL)
         for appliance in appliances.values { appliance.send(SIGKILL) }
     }
+
+    /// Has the client device reread what it can.
+    func hangUpClient() { client?.send(SIGHUP) }
 
     private func end(_ children: [ChildProcess]) async {
         for child in children { child.send(SIGTERM) }
@@ -255,7 +259,7 @@ actor Supervisor {
         var arguments = [
             "serve", "--dir", plan.directory, "--evict-after", "\(plan.evictAfter)ms",
         ]
-        for address in plan.nbd { arguments += ["--nbd", address] }
+        arguments += plan.nbd
         if plan.populate { arguments.append("--populate") }
         arguments += plan.logging
         watchClient(try ChildProcess(starting: arguments))
