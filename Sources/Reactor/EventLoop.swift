@@ -19,6 +19,8 @@ public enum ReactorError: Error, Hashable, CustomStringConvertible {
     case pathTooLong(String)
     /// A file that is no socket stands there; it is not ours to replace.
     case notASocket(String)
+    /// What was passed to this process is nothing to accept connections from.
+    case notListening(descriptor: Int32)
 
     public var description: String {
         switch self {
@@ -29,6 +31,9 @@ public enum ReactorError: Error, Hashable, CustomStringConvertible {
         case .badAddress(let address):
             "'\(address)' is no address: write unix:PATH or tcp:HOST:PORT"
         case .notASocket(let path): "\(path) exists and is no socket; choose another path"
+        case .notListening(let descriptor):
+            "descriptor \(descriptor), passed by the service manager, is no listening Unix or TCP socket: "
+                + "see the .socket unit"
         case .pathTooLong(let path):
             "\(path) is longer than a socket address may be (107 bytes); choose a shorter one"
         }

@@ -36,6 +36,44 @@ public enum Address: Hashable, Sendable, CustomStringConvertible {
     }
 }
 
+extension Address {
+    /// Where a socket is bound; nil when that is nothing that can be written as an address here.
+    fileprivate init?(boundTo descriptor: Int32) {
+        var storage = sockaddr_storage()
+        var size = socklen_t(MemoryLayout<sockaddr_storage>.size)
+        var host = [CChar](repeating: 0, count: Int(NI_MAXHOST))
+        var port = [CChar](repeating: 0, count: Int(NI_MAXSERV))
+        let family = unsafe withUnsafeMutablePointer(to: &storage) { place -> Int32? in
+            unsafe place.withMemoryRebound(to: sockaddr.self, capacity: 1) { place -> Int32? in
+                guard unsafe getsockname(descriptor, place, &size) == 0 else { return nil }
+                let family = Int32(unsafe place.pointee.sa_family)
+                guard family != AF_UNIX else { return family }
+                let result = unsafe getnameinfo(
+                    place, size, &host, socklen_t(host.count), &port, socklen_t(port.count),
+                    NI_NUMERICHOST | NI_NUMERICSERV)
+                return result == 0 ? family : nil
+            }
+        }
+        switch family {
+        case AF_UNIX:
+            // (An abstract name begins with a zero byte, and no name at all is as short as the family.)
+            let bytes = unsafe withUnsafeBytes(of: storage) { bytes in
+                unsafe Array(bytes[MemoryLayout<sa_family_t>.size..<Int(size)].prefix { $0 != 0 })
+            }
+            guard !bytes.isEmpty else { return nil }
+            self = .unix(path: String(decoding: bytes, as: UTF8.self))
+        case AF_INET, AF_INET6:
+            let text = { (units: [CChar]) in
+                String(
+                    decoding: units.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            }
+            guard let port = UInt16(text(port)) else { return nil }
+            self = .tcp(host: text(host), port: port)
+        default: return nil
+        }
+    }
+}
+
 /// Owns a listening socket; a Unix socket's file goes with it, if it is still this one's.
 public final class Listener: Sendable {
     /// How many connections may wait to be accepted.
@@ -63,6 +101,23 @@ public final class Listener: Sendable {
             self.descriptor = descriptor
             self.address = .tcp(host: host, port: port)
         }
+    }
+
+    /// Takes over a socket at which somebody else began to listen; a Unix socket's file stays that one's.
+    ///
+    /// - Throws: `ReactorError.notListening` for what is no stream socket with an address that is known here.
+    public init(inherited descriptor: Int32) throws(ReactorError) {
+        var listens: Int32 = 0
+        var size = socklen_t(MemoryLayout<Int32>.size)
+        guard
+            unsafe getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0,
+            listens == 1, let address = Address(boundTo: descriptor)
+        else { throw .notListening(descriptor: descriptor) }
+        self.address = address
+        self.descriptor = descriptor
+        file = nil
+        clinux_set_nonblocking(descriptor)
+        _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
     }
 
     deinit {

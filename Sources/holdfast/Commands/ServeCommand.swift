@@ -22,7 +22,8 @@ struct ServeCommand: AsyncParsableCommand {
             in this host's shared memory; otherwise it ends by itself, with status 75, when it goes on.
 
             NBD clients on other machines need TLS, and a certificate or key that says who they are; \
-            nbd.sock is for the user that runs this, and needs neither.
+            nbd.sock is for the user that runs this, and needs neither. Sockets that systemd passes are \
+            served like those of --nbd.
 
             SIGHUP rereads the cluster key, certificates, keys and rules, for connections that are made \
             from then on.
@@ -98,14 +99,19 @@ struct ServeCommand: AsyncParsableCommand {
     private func listen(
         _ directory: String, besides zombie: Int32?, _ door: DoorSecurity, _ log: Logger
     ) throws -> (listeners: [Listener], taken: [Address]) {
+        let (activated, unknown) = try ActivatedSockets.take()
+        for name in unknown {
+            log.warning("the socket '\(name)' that was passed is not known: name it nbd")
+        }
         let addresses = try server.nbd.map { try Address($0) }
-        for address in addresses {
+        for address in addresses + activated.map(\.address) {
             try door.mayListen(at: address)
             if let warning = door.warning(about: address) { log.warning("\(warning)") }
         }
         var listeners = [
             try Listener(.unix(path: directory + "/nbd.sock"), succeeding: zombie)
         ]
+        listeners += activated
         var taken: [Address] = []
         for address in addresses {
             do throws(ReactorError) {
