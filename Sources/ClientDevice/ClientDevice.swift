@@ -107,8 +107,10 @@ package actor ClientDevice: EventHandler {
         await withTaskGroup { group in
             for name in appliances.keys { group.addTask { await self.lookAfter(name) } }
         }
+        let limits = try registry.limits()
         for record in try registry.volumes() {
             volumes[record.id] = ManagedVolume(record: record, thread: leastLoadedThread)
+            volumes[record.id]?.limits = limits[record.id] ?? .none
         }
         await withTaskGroup { group in
             for id in volumes.keys { group.addTask { await self.takeOver(id) } }

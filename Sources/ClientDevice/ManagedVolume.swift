@@ -32,6 +32,8 @@ struct ManagedVolume {
     }
 
     var record: VolumeRecord
+    /// What its clients get at most.
+    var limits = VolumeLimits.none
     let thread: DataThread
     var phase = Phase.waiting
     var snapshots: [SnapshotRecord] = []

@@ -63,6 +63,12 @@ public struct ControlClient: ControlledDevice {
         try await ask(.long, .patch, "volumes", name, body: change)
     }
 
+    public func limitVolume(
+        named name: String, _ change: LimitChange
+    ) async throws(ControlError) -> VolumeStatus {
+        try await ask(.short, .post, "volumes", name, "limit", body: change)
+    }
+
     public func moveMember(
         ofVolume volume: String, _ move: MemberMove
     ) async throws(ControlError) -> VolumeStatus {

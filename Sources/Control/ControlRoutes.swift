@@ -4,6 +4,7 @@
 //     GET    /v1/volumes                            POST   /v1/volumes
 //     GET    /v1/volumes/NAME                       DELETE /v1/volumes/NAME
 //     PATCH  /v1/volumes/NAME                       POST   /v1/volumes/NAME/move
+//     POST   /v1/volumes/NAME/limit
 //     POST   /v1/volumes/NAME/rebuild               POST   /v1/volumes/NAME/scrub
 //     GET    /v1/volumes/NAME/snapshots             POST   /v1/volumes/NAME/snapshots
 //     DELETE /v1/volumes/NAME/snapshots/SNAPSHOT
@@ -57,6 +58,11 @@ struct ControlRoutes {
             let volume = try Self.name("volume", in: context)
             let change = try await Self.body(of: request, as: VolumeChange.self)
             return try Self.reply(try await device.changeVolume(named: volume, change))
+        }
+        group.post(":volume/limit") { [device] request, context in
+            let volume = try Self.name("volume", in: context)
+            let change = try await Self.body(of: request, as: LimitChange.self)
+            return try Self.reply(try await device.limitVolume(named: volume, change))
         }
         group.post(":volume/move") { [device] request, context in
             let volume = try Self.name("volume", in: context)

@@ -35,6 +35,11 @@ public protocol ControlledDevice: Sendable {
         named name: String, _ change: VolumeChange
     ) async throws(ControlError) -> VolumeStatus
 
+    /// Limits how fast the clients of a volume may go, until that is changed.
+    func limitVolume(
+        named name: String, _ change: LimitChange
+    ) async throws(ControlError) -> VolumeStatus
+
     /// Starts to move a member to another appliance; the former goes when the latter is whole.
     ///
     /// It is done when the volume has no member on `move.from`.

@@ -33,6 +33,19 @@ public struct VolumeChange: Hashable, Sendable, Codable {
     }
 }
 
+/// How fast the clients of a volume may go from now on, all together.
+public struct LimitChange: Hashable, Sendable, Codable {
+    /// Requests a second; zero for no limit, nil for what held before.
+    public var iops: UInt64?
+    /// Bytes a second; zero for no limit, nil for what held before.
+    public var bandwidth: ByteCount?
+
+    public init(iops: UInt64? = nil, bandwidth: ByteCount? = nil) {
+        self.iops = iops
+        self.bandwidth = bandwidth
+    }
+}
+
 /// A member that is to stand elsewhere.
 public struct MemberMove: Hashable, Sendable, Codable {
     /// The name of the appliance that holds it.

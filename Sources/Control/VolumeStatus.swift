@@ -38,6 +38,10 @@ public struct VolumeStatus: Hashable, Sendable, Codable {
     public var scrub: ScrubProgress?
     /// The most that its rebuilds copy, in bytes a second; nil for as fast as they go beside the I/O.
     public var rebuildLimit: ByteCount?
+    /// The most requests a second that its clients get; nil for as many as there are.
+    public var iopsLimit: UInt64?
+    /// The most bytes a second that its clients get; nil for as many as there are.
+    public var bandwidthLimit: ByteCount?
     /// What keeps a member that is wanted from being added; nil for nothing.
     public var obstacle: String?
     /// What the regions of its members take when all of it is written: copies or parity, redo slots, headers.
@@ -47,8 +51,8 @@ public struct VolumeStatus: Hashable, Sendable, Codable {
         name: String, id: VolumeID, sizeBytes: ByteCount, layout: Layout, ordering: Ordering,
         epoch: Epoch, health: VolumeHealth, uri: String, connections: Int,
         members: [MemberStatus], snapshots: [SnapshotStatus], counters: VolumeCounters,
-        scrub: ScrubProgress? = nil, rebuildLimit: ByteCount? = nil, obstacle: String? = nil,
-        reservedBytes: ByteCount = .zero
+        scrub: ScrubProgress? = nil, rebuildLimit: ByteCount? = nil, iopsLimit: UInt64? = nil,
+        bandwidthLimit: ByteCount? = nil, obstacle: String? = nil, reservedBytes: ByteCount = .zero
     ) {
         self.name = name
         self.id = id
@@ -64,6 +68,8 @@ public struct VolumeStatus: Hashable, Sendable, Codable {
         self.counters = counters
         self.scrub = scrub
         self.rebuildLimit = rebuildLimit
+        self.iopsLimit = iopsLimit
+        self.bandwidthLimit = bandwidthLimit
         self.obstacle = obstacle
         self.reservedBytes = reservedBytes
     }

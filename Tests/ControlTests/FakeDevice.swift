@@ -75,6 +75,19 @@ actor FakeDevice: ControlledDevice {
         return startRebuild(of: index)
     }
 
+    func limitVolume(
+        named name: String, _ change: LimitChange
+    ) throws(ControlError) -> VolumeStatus {
+        let words = [change.iops.map { "\($0)" }, change.bandwidth.map { "\($0.bytes)" }]
+        try note("limit \(name) \(words.map { $0 ?? "nil" }.joined(separator: " "))")
+        let index = try self.index(of: name)
+        if let iops = change.iops { current.volumes[index].iopsLimit = iops > 0 ? iops : nil }
+        if let bandwidth = change.bandwidth {
+            current.volumes[index].bandwidthLimit = bandwidth > .zero ? bandwidth : nil
+        }
+        return current.volumes[index]
+    }
+
     /// The second member is the one that is rebuilt; the one that is moved goes when that ends.
     func moveMember(
         ofVolume volume: String, _ move: MemberMove

@@ -126,6 +126,19 @@ import Testing
             ])
     }
 
+    @Test("limits of clients arrive, are shown, stay, and are removed with zero")
+    func limits() async throws {
+        let device = FakeDevice()
+        try await withServer(device) { client in
+            let both = try await client.limitVolume(
+                named: "vol0", LimitChange(iops: 100, bandwidth: .mebibytes(1)))
+            #expect(both.iopsLimit == 100 && both.bandwidthLimit == .mebibytes(1))
+            let one = try await client.limitVolume(named: "vol0", LimitChange(iops: 0))
+            #expect(one.iopsLimit == nil && one.bandwidthLimit == .mebibytes(1))
+        }
+        #expect(await device.calls == ["limit vol0 100 1048576", "limit vol0 0 nil"])
+    }
+
     @Test("rebuild returns at once, scrub when it is done; both show how far they are")
     func work() async throws {
         try await withServer(FakeDevice()) { client in

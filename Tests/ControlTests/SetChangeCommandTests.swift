@@ -50,6 +50,22 @@ import Testing
         #expect(moves == ["move vol0 a c", "move vol1 a nil"])
     }
 
+    @Test("limits are said back, and something has to be limited")
+    func limits() async throws {
+        let device = FakeDevice()
+        try await withServer(device) { client in
+            let both = try await lines(
+                ["volume", "limit", "vol0", "--iops", "2000", "--bandwidth", "200M"], client)
+            #expect(both == ["vol0: at most 2000 requests/s, 200.0 MiB/s"])
+            let shown = try await lines(["volume", "show", "vol0"], client)
+            #expect(shown.contains("clients      at most 2000 requests/s, 200.0 MiB/s"))
+            let none = try await lines(
+                ["volume", "limit", "vol0", "--iops", "0", "--bandwidth", "0"], client)
+            #expect(none == ["vol0: no limits"])
+            #expect(try await run(["volume", "limit", "vol0"], client).status == 64)
+        }
+    }
+
     @Test("an appliance is drained with its progress, and its snapshots are named")
     func drain() async throws {
         let device = FakeDevice()

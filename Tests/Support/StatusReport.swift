@@ -59,6 +59,9 @@ package struct StatusReport: Decodable, Sendable {
         package let snapshots: [Snapshot]
         /// In bytes a second; nil for none.
         package let rebuildLimit: UInt64?
+        /// What its clients get at most in a second; nil for as much as there is.
+        package let iopsLimit: UInt64?
+        package let bandwidthLimit: UInt64?
         /// What keeps a member that is wanted from being added; nil for nothing.
         package let obstacle: String?
     }

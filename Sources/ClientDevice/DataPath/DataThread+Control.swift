@@ -121,6 +121,11 @@ extension DataThread {
         volumes[id]?.limitRebuilds(to: rate)
     }
 
+    /// Limits how fast a volume's clients may go, from now on.
+    package func limit(_ id: VolumeID, to limits: VolumeLimits) {
+        volumes[id]?.limiter = RateLimiter(limits)
+    }
+
     package func beginScrub(_ id: VolumeID) -> Bool {
         guard let volume = volumes[id] else { return false }
         volume.beginScrub()

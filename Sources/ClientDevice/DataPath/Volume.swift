@@ -48,6 +48,8 @@ package struct VolumeCounters: Hashable, Sendable {
     /// When writes began to be held for a cut, in nanoseconds.
     var heldSince: UInt64 = 0
 
+    /// Nil where clients may go as fast as they can.
+    var limiter: RateLimiter?
     var engine: ResiliencySet
     let views = FixedArray<RegionView?>(repeating: nil, count: MemberIndex.limit)
     var regions: [MemberIndex: MappedRegion] = [:]
@@ -89,6 +91,7 @@ package struct VolumeCounters: Hashable, Sendable {
         name = setup.name
         size = setup.size
         decisions = setup.decisions
+        limiter = RateLimiter(setup.limits)
         identities = setup.identities
         stripes = setup.stripes.map { StripeAccess($0) }
         allocation = AllocationMap(deviceSize: stripes == nil ? size : .zero)
@@ -111,7 +114,9 @@ package struct VolumeCounters: Hashable, Sendable {
 
     // MARK: Requests
 
-    var hasRoom: Bool { engine.hasRoom && freeTokenCount > 0 }
+    var hasRoom: Bool {
+        engine.hasRoom && freeTokenCount > 0 && (limiter == nil || limiter?.admits == true)
+    }
 
     /// Takes a valid request of a connection; `drain` carries it out, together with others.
     @inline(__always)
@@ -119,6 +124,7 @@ package struct VolumeCounters: Hashable, Sendable {
         _ kind: RequestKind, _ range: ByteRange, payload: UnsafeRawPointer?, cookie: UInt64,
         isWhole: Bool, from connection: Connection
     ) {
+        limiter?.charge(kind, range.count)
         freeTokenCount -= 1
         let token = Int(freeTokens[freeTokenCount])
         unsafe pending[token] = PendingRequest(
@@ -312,20 +318,30 @@ package struct VolumeCounters: Hashable, Sendable {
     ///
     /// Reads that are late are asked of another member, and silent members are given up: that needs a finer
     /// clock than memory that is always there.
-    var tickInterval: Int32 {
+    var tickInterval: Int32 { min(memberTick, limitTick) }
+
+    /// When clients that are held back may go on, in milliseconds.
+    private var limitTick: Int32 {
+        guard let limiter, limiter.pause > 0 else { return Self.usualTick }
+        return Int32(clamping: max(1, (limiter.pause + 999_999) / 1_000_000))
+    }
+
+    private var memberTick: Int32 {
         guard hasRemoteMembers else { return Self.usualTick }
         return engine.isQuiet
             ? Int32(min(UInt64(Self.usualTick), max(1, evictAfter / 20_000_000))) : Self.busyTick
     }
 
-    /// Tells the time before requests are taken, where their age matters.
+    /// Tells the time before requests are taken, where their age or number matters.
     @inline(__always)
     func beginTurn() {
         if hasRemoteMembers { engine.setTime(clinux_monotonic_nanoseconds()) }
+        limiter?.setTime(clinux_monotonic_nanoseconds())
     }
 
     /// One step of what goes on beside the I/O; false when there is nothing to do.
     func advance(now: UInt64) -> Bool {
+        limiter?.setTime(now)
         if now >= nextTick {
             nextTick = now + UInt64(tickInterval) * 1_000_000
             engine.tick(now)

@@ -19,6 +19,8 @@ package struct VolumeSetup: Sendable {
     package var patience: UInt64
     /// How long a far member may be silent before it is given up, in nanoseconds.
     package var evictAfter: UInt64 = 1_000_000_000
+    /// How fast clients may go.
+    package var limits = VolumeLimits.none
     package var active: [MemberIndex: MemberMemory]
     /// Members whose rebuild is to go on where it stood.
     package var rebuilding: [MemberIndex: MemberMemory]

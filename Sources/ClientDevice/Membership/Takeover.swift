@@ -158,6 +158,7 @@ extension ClientDevice {
         setup.evictAfter = UInt64(configuration.evictAfter / .nanoseconds(1))
         setup.stripes = record.stripes
         setup.memberCount = record.layout.memberCount
+        setup.limits = volume.limits
         setup.lost = lost
         setup.away = record.members.filter { $0.state == .failed && !lost.contains($0.index) }
             .map(\.index)

@@ -49,7 +49,9 @@ extension ClientDevice {
                 flushes: UInt64(counters.flushes), discards: UInt64(counters.discards),
                 readBytes: ByteCount(counters.readBytes),
                 writtenBytes: ByteCount(counters.writtenBytes), errors: UInt64(counters.errors)),
-            scrub: volume.scrub, rebuildLimit: report?.rebuildLimit, obstacle: volume.obstacle,
+            scrub: volume.scrub, rebuildLimit: report?.rebuildLimit,
+            iopsLimit: volume.limits.iops, bandwidthLimit: volume.limits.bandwidth,
+            obstacle: volume.obstacle,
             reservedBytes: ByteCount(
                 UInt64(volume.record.members.count)
                     * RegionLayout.regionSize(forDataOf: volume.record.regionDataSize).bytes))

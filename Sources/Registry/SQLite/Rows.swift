@@ -189,6 +189,19 @@ extension VolumeRecord {
     }
 }
 
+extension VolumeLimits {
+    /// The volume of a `row` of the table of limits, and what they are.
+    static func entry(row: Row) throws(StorageProblem) -> (VolumeID, VolumeLimits) {
+        let reader = Reader(row: row, table: "volume_limit")
+        let bandwidth = try reader.optionalCount("bandwidth")
+        return (
+            VolumeID(try reader.identifier("volume")),
+            VolumeLimits(
+                iops: try reader.optionalCount("iops"), bandwidth: bandwidth.map { ByteCount($0) })
+        )
+    }
+}
+
 extension SnapshotRecord {
     init(row: Row) throws(StorageProblem) {
         let reader = Reader(row: row, table: "snapshot")

@@ -26,6 +26,9 @@ enum Schema {
         migrator.registerMigration("registry-4") { database in
             try database.execute(sql: chunks)
         }
+        migrator.registerMigration("registry-5") { database in
+            try database.execute(sql: limits)
+        }
         return migrator
     }
 
@@ -90,6 +93,16 @@ enum Schema {
     /// Of erasure sets: how many bytes stand together on one member.
     private static let chunks = """
         ALTER TABLE volume ADD COLUMN chunk INTEGER CHECK (chunk > 0);
+        """
+
+    /// What clients of a volume get at most, in a second.
+    private static let limits = """
+        CREATE TABLE volume_limit (
+            volume TEXT PRIMARY KEY REFERENCES volume (id) ON DELETE CASCADE,
+            iops INTEGER CHECK (iops > 0),
+            bandwidth INTEGER CHECK (bandwidth > 0),
+            CHECK (iops IS NOT NULL OR bandwidth IS NOT NULL)
+        ) STRICT, WITHOUT ROWID;
         """
 
     /// What no column constraint can say: fencing rests on epochs that only grow, and a snapshot on

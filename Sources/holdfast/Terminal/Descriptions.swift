@@ -43,6 +43,7 @@ enum Description {
             "errors       \(counters.errors)",
         ]
         if let obstacle = volume.obstacle { lines.append("obstacle     \(obstacle)") }
+        if let limits = limits(of: volume) { lines.append("clients      \(limits)") }
         if let limit = volume.rebuildLimit { lines.append("rebuilds     at most \(limit)/s") }
         if let scrub = volume.scrub {
             lines.append(ProgressBar.line(title: "scrub      ", scrub, cells: 0))
@@ -50,6 +51,14 @@ enum Description {
         lines += [""] + members(volume.members)
         if !volume.snapshots.isEmpty { lines += [""] + snapshots(volume.snapshots) }
         return lines
+    }
+
+    /// What the clients of a volume get at most; nil for as much as there is.
+    static func limits(of volume: VolumeStatus) -> String? {
+        let limits = [
+            volume.iopsLimit.map { "\($0) requests/s" }, volume.bandwidthLimit.map { "\($0)/s" },
+        ].compactMap { $0 }
+        return limits.isEmpty ? nil : "at most \(limits.joined(separator: ", "))"
     }
 
     /// What all of it takes, and how many times its size that is.
