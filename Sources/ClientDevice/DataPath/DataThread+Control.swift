@@ -22,6 +22,9 @@ extension DataThread {
         guard let volume = volumes.removeValue(forKey: id) else { return }
         volume.fence()
         closeConnections(connections(of: volume))
+        // (Those that were answered are held for the end of the turn, and hold the volume themselves: they
+        // would never be closed.)
+        volume.forEachUnsent { _ in }
         volume.unmapAll(connections: [])
         forgetReleased(of: volume)
     }
@@ -171,5 +174,6 @@ extension DataThread {
         if let channel = snapshot.channel { forget(channel) }
         snapshot.end()
         closeConnections(connections(of: snapshot))
+        snapshot.forEachUnsent { _ in }
     }
 }
