@@ -35,7 +35,8 @@ extension Connection {
         isWhole: Bool = false, releasing payload: UnsafeRawPointer? = nil
     ) {
         unanswered -= 1
-        replies.redeem(ReplyQueue.mostPieces(kind, range, form))
+        replies.redeem(
+            ReplyQueue.mostPieces(kind, range, form), ReplyQueue.mostData(kind, range))
         if let payload = unsafe payload {
             unsafe input.release(payload)
             isFull = false

@@ -37,6 +37,10 @@ enum ConnectionTarget {
     /// (Sixteen gain nothing on eight. Reads are not among them: their data is sent from where it is.)
     private static let batch = (requests: 8, bytes: 64 << 10)
 
+    /// How much is handled before it is the others' turn, in bytes of requests and replies; each request counts
+    /// for as many as it takes the time of.
+    static let turn = (bytes: 8 << 20, perRequest: 32 << 10)
+
     private let stream: SocketStream
     let descriptor: Int32
     private let isEncrypted: Bool
@@ -62,6 +66,8 @@ enum ConnectionTarget {
     private(set) var isBlocked = false
     /// Requests are waiting in the buffer for room elsewhere.
     private(set) var isStalled = false
+    /// They wait for this connection's next turn, and for nothing else.
+    private(set) var hasYielded = false
     /// Payloads of unanswered requests take up all there is to receive into.
     var isFull = false
     private var isInTurn = false
@@ -159,7 +165,7 @@ enum ConnectionTarget {
             switch replies.send(to: stream) {
             case .all:
                 isBlocked = false
-                if isStalled, leaving == nil {
+                if isStalled, !hasYielded, leaving == nil {
                     isInTurn = true
                     handleRequests()
                     isInTurn = false
@@ -209,6 +215,8 @@ enum ConnectionTarget {
 
     private func handleRequests() {
         isStalled = false
+        hasYielded = false
+        var left = Self.turn.bytes
         unsafe volume?._withUnsafeGuaranteedRef { $0.beginTurn() }
         while leaving == nil, input.unreadCount >= form.requestHeaderSize {
             let header = unsafe RequestHeader(RawSpan(_unsafeBytes: input.unread), form)
@@ -222,6 +230,12 @@ enum ConnectionTarget {
                 isStalled = true
                 break
             }
+            guard left > 0 else {
+                isStalled = true
+                hasYielded = true
+                break
+            }
+            left -= Self.turn.perRequest + Int(min(header.length, UInt64(Self.turn.bytes)))
             handle(header, payloadSize)
             if replies.isWorthSending, !isBlocked { sendSome() }
         }
@@ -288,13 +302,15 @@ enum ConnectionTarget {
         guard let volume = unsafe volume else {
             if case .snapshot(let snapshot) = target {
                 unanswered += 1
-                replies.promise(ReplyQueue.mostPieces(kind, range, form))
+                replies.promise(
+                    ReplyQueue.mostPieces(kind, range, form), ReplyQueue.mostData(kind, range))
                 snapshot.read(range, cookie: cookie, isWhole: isWhole, for: self)
             }
             return
         }
         unanswered += 1
-        replies.promise(ReplyQueue.mostPieces(kind, range, form))
+        replies.promise(
+            ReplyQueue.mostPieces(kind, range, form), ReplyQueue.mostData(kind, range))
         if unsafe payload != nil { input.hold() }
         unsafe volume._withUnsafeGuaranteedRef {
             unsafe $0.submit(

@@ -30,6 +30,8 @@ package actor DataThread: EventHandler {
     private var watched: [Int32: Readiness] = [:]
     private var channels: [Int32: ChannelOwner] = [:]
     private var isDraining = false
+    /// Somebody has more to do as soon as it is its turn again.
+    private var hasYielded = false
 
     package init(name: String, log: Logger) throws(ReactorError) {
         loop = try EventLoop(name: name, keepsVigil: true)
@@ -76,7 +78,10 @@ package actor DataThread: EventHandler {
         case .goesOn:
             let interest = connection.interest
             if watched[connection.descriptor] ?? [] != interest { watch(connection, interest) }
-            if connection.isStalled { stalled.insert(connection.descriptor) }
+            if connection.isStalled {
+                stalled.insert(connection.descriptor)
+                if connection.hasYielded { hasYielded = true }
+            }
             if connection.hasHiddenInput { hidden.insert(connection.descriptor) }
         case .closed(let reason):
             if reason != .disconnected {
@@ -140,6 +145,7 @@ package actor DataThread: EventHandler {
                 sendAnswers(of: snapshot)
             }
         }
+        hasYielded = false
         if !stalled.isEmpty {
             let waiting = stalled
             stalled.removeAll(keepingCapacity: true)
@@ -150,7 +156,7 @@ package actor DataThread: EventHandler {
             for volume in volumes.values { volume.flushChannels() }
         }
         if !hidden.isEmpty, receiveHidden() { isBusy = true }
-        if isBusy { return .none }
+        if isBusy || hasYielded { return .none }
         return rest == .max ? .untilWoken : .atMost(rest)
     }
 

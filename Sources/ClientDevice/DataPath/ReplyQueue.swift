@@ -26,7 +26,8 @@ struct ReplyQueue: ~Copyable {
     static let mostRuns = (simple: largestReply - 2, structured: largestReply / 2 - 1)
     /// Enough to be sent before the rest of a batch is handled: the client can go on with it meanwhile.
     private static let worthSending = (pieces: 16, bytes: 64 << 10)
-    /// The most data that waits to be sent, in bytes: beyond it the client is not received from.
+    /// The most data that waits to be sent or is being read, in bytes, but for one reply: beyond it the client
+    /// is not received from.
     static let mostBytes = 64 << 20
     static let block = 4096
 
@@ -41,8 +42,8 @@ struct ReplyQueue: ~Copyable {
     private var head = 0
     private var tail = 0
     private var bytes = 0
-    /// How many pieces the replies to requests under way may take.
-    private var promised = 0
+    /// How many pieces the replies to requests under way may take, and how many bytes of data.
+    private var promised = (pieces: 0, bytes: 0)
     /// TLS has still to send something that was taken from here.
     private var isRecordHeld = false
 
@@ -66,7 +67,8 @@ struct ReplyQueue: ~Copyable {
     var isEmpty: Bool { head == tail && !isRecordHeld }
     /// Whether another reply of any kind fits, beside those that are promised.
     var hasRoom: Bool {
-        tail + promised + Self.largestReply <= Self.capacity && bytes < Self.mostBytes
+        tail + promised.pieces + Self.largestReply <= Self.capacity
+            && bytes + promised.bytes < Self.mostBytes
     }
 
     /// The most pieces that the reply to a request takes: of a read, one for each block; twice as many where
@@ -86,13 +88,25 @@ struct ReplyQueue: ~Copyable {
     /// What waits in the engine (for the registry, for a member) is answered all at once, and not when
     /// it suits this queue.
     @inline(__always)
-    mutating func promise(_ pieces: Int) { promised += pieces }
+    mutating func promise(_ pieces: Int, _ bytes: Int) {
+        promised.pieces += pieces
+        promised.bytes += bytes
+    }
 
     /// Gives back what was set aside: the reply is queued next.
     @inline(__always)
-    mutating func redeem(_ pieces: Int) {
-        precondition(promised >= pieces, "a reply is promised before it is queued")
-        promised -= pieces
+    mutating func redeem(_ pieces: Int, _ bytes: Int) {
+        precondition(
+            promised.pieces >= pieces && promised.bytes >= bytes,
+            "a reply is promised before it is queued")
+        promised.pieces -= pieces
+        promised.bytes -= bytes
+    }
+
+    /// How many bytes of data the reply to a request brings at most.
+    @inline(__always)
+    static func mostData(_ kind: RequestKind, _ range: ByteRange) -> Int {
+        kind == .read ? Int(range.count.bytes) : 0
     }
 
     /// Whether it pays to send what there is, rather than wait for more.

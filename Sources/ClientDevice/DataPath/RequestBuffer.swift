@@ -23,6 +23,8 @@ struct RequestBuffer: ~Copyable {
     static let largestReceive = 256 << 10
     /// How many chunks may be held at once; a client with more in flight waits.
     static let chunkCount = 16
+    /// The most memory that held payloads take, in bytes, but for one chunk: a client with more in flight waits.
+    static let mostHeld = 64 << 20
 
     @safe private struct Chunk: BitwiseCopyable {
         var base: UnsafeMutableRawPointer?
@@ -93,11 +95,18 @@ struct RequestBuffer: ~Copyable {
             return true
         }
         if end < capacity, needed <= capacity - start { return true }
-        guard let free = (0..<Self.chunkCount).first(where: { unsafe chunks[$0].held == 0 }) else {
-            return false
-        }
+        guard heldCapacity < Self.mostHeld,
+            let free = (0..<Self.chunkCount).first(where: { unsafe chunks[$0].held == 0 })
+        else { return false }
         move(to: free, needed)
         return true
+    }
+
+    /// The memory of all chunks in which something is held.
+    private var heldCapacity: Int {
+        (0..<Self.chunkCount).reduce(0) { sum, index in
+            unsafe chunks[index].held > 0 ? sum + chunks[index].capacity : sum
+        }
     }
 
     /// Nothing in the present chunk is held.
