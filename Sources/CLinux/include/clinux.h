@@ -147,11 +147,19 @@ static inline uint64_t clinux_monotonic_nanoseconds(void) {
 }
 /// Keeps what is used of this process's memory from being paged out, and its own allocations from waiting
 /// for pages to be written to a device that waits for this process.
-static inline void clinux_keep_memory(void) {
-    mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
+static inline int clinux_lock_memory(void) {
+    return mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
+}
+static inline int clinux_become_io_flusher(void) {
 #ifdef PR_SET_IO_FLUSHER
-    prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+    return prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+#else
+    return (errno = ENOSYS, -1);
 #endif
+}
+static inline void clinux_keep_memory(void) {
+    clinux_lock_memory();
+    clinux_become_io_flusher();
 }
 /// The flag of posix_spawn that makes the child the leader of a session of its own.
 static inline short clinux_spawn_new_session(void) { return POSIX_SPAWN_SETSID; }

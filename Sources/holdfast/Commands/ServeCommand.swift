@@ -39,6 +39,9 @@ struct ServeCommand: AsyncParsableCommand {
     var populate = false
     @Flag(help: "Take over from a client device of this directory that hangs.")
     var takeOver = false
+    @Flag(
+        help: "Serve swap: stay in memory, and never wait for memory to be freed.")
+    var swap = false
     @OptionGroup var eviction: EvictionOption
     @OptionGroup var security: SecurityOptions
     @OptionGroup var logging: LogOptions
@@ -47,6 +50,8 @@ struct ServeCommand: AsyncParsableCommand {
     static let supersededStatus: Int32 = 75
 
     func run() async throws {
+        // (Threads that are started from here on inherit what it sets.)
+        if swap { try SwapReadiness.establish() }
         let service = ServiceReport(manager: ServiceManager())
         let log = logging.logger("client-device")
         let path = try Self.prepare(directory.directory)
