@@ -74,4 +74,34 @@ import Testing
         set.checkAtRest()
         #expect(set.violations == [])
     }
+
+    /// An erasure set stood still while a member that was being rebuilt held a record.
+    ///
+    /// The others settled it without that member, which was rebuilt, and promoted: a successor carried the old
+    /// record out on it.
+    @Test
+    func `a record that a rebuilding member kept while the set stood still counts for nothing`()
+        throws
+    {
+        let set = try StripedModel(2, 2, chunk: 2048, ordering: .sequential)
+        let old = [UInt8](repeating: 1, count: set.expected.count)
+        #expect(set.write(0, old) == .done)
+        set.lose(MemberSet([0, 3].map { MemberIndex($0) }))
+        set.addEmpty([0, 3].map { MemberIndex($0) })
+        set.work(steps: 1)
+        // In place on member 0, which is being rebuilt; member 1 is one of the last two, and cannot be reached.
+        set.failsInPlace = MemberIndex(1)
+        #expect(set.write(0, Array(repeating: 2, count: 4096)) == .done)
+        #expect(set.isStandingStill)
+        set.failsInPlace = nil
+        set.comeBack()
+        // (Through the same slot, on the active members alone.)
+        #expect(set.write(2048, Array(repeating: 3, count: 512)) == .done)
+        set.work()
+        #expect(set.active == set.stripes.members)
+        #expect(set.isConsistent)
+        set.takeOver(without: MemberSet())
+        #expect(set.isConsistent)
+        #expect(set.isWhole)
+    }
 }

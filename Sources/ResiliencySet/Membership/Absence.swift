@@ -55,11 +55,27 @@ extension ResiliencySet {
         phase = .repairing
         isClosingRepair = false
         for member in back { heard(from: member, askedAt: now) }
+        dropRecords(on: rebuilding)
         found = intents.map { FoundIntent(member: $0.member, slot: $0.slot, content: $0.content) }
         for member in missing.intersection(active) { memberFailed(member) }
         // (What was on its way to them is not: failures are recorded when all have the maps.)
         for member in dirty.members { storeMap(of: member, on: keepers) }
         recordNext()
         replan()
+    }
+
+    /// Has members that are being rebuilt forget the records they hold: the others settle without them, and what
+    /// they miss of it is copied.
+    ///
+    /// (Kept, a record would be carried out by a successor that finds this member among the active ones.)
+    private mutating func dropRecords(on members: MemberSet) {
+        for slot in 0..<RegionLayout.intentSlotCount {
+            for member in members.intersection(recordHolders[slot]) {
+                effects.push(
+                    .perform(
+                        RemoteOperation(
+                            ticket: .none, member: member, action: .discard(slot: UInt8(slot)))))
+            }
+        }
     }
 }

@@ -30,6 +30,8 @@ final class StripedModel {
     var active: MemberSet
     /// Whose operations fail.
     var lost = MemberSet()
+    /// Who fails when it is to store something in place.
+    var failsInPlace: MemberIndex?
     /// What clients were told that the device holds.
     var expected: [UInt8]
     var payloads: [UInt32: (range: ByteRange, bytes: [UInt8])] = [:]
@@ -129,17 +131,44 @@ final class StripedModel {
         }
     }
 
-    /// Puts an empty region in the place of each member that is missing, and rebuilds all.
-    func replaceMissing() {
-        for member in stripes.members.subtracting(active) {
+    /// Puts an empty region in the place of each of these members.
+    func addEmpty(_ members: [MemberIndex]) {
+        for member in members {
             lost.remove(member)
             regions[member] = emptyRegion
             epoch = epoch.next
             engine.add(member, epoch: epoch)
             drain()
         }
+    }
+
+    /// Puts an empty region in the place of each member that is missing, and rebuilds all.
+    func replaceMissing() {
+        addEmpty(Array(stripes.members.subtracting(active)))
         while engine.advanceBackground() { drain() }
         drain()
+    }
+
+    /// The set stood still; all active members are opened anew.
+    func comeBack() {
+        let found = active.flatMap { member in
+            (regions[member]?.intents ?? [:]).map {
+                (member: member, slot: $0.key, content: $0.value)
+            }
+        }
+        engine.membersReturned(missing: MemberSet(), intents: found)
+        drain()
+    }
+
+    var isStandingStill: Bool { !engine.absent.isEmpty }
+
+    /// Works in the background `steps` times, or for as long as there is something to do.
+    func work(steps: Int = .max) {
+        var done = 0
+        while done < steps, engine.advanceBackground() {
+            drain()
+            done += 1
+        }
     }
 
     /// A new owner, without `missing`, repairs what was left.
@@ -208,6 +237,7 @@ final class StripedModel {
             let bytes = intent.kind == .zero ? [] : newBytes(member, slot, intent.range, token)
             region[stripes.redoPlace(slot, count: ByteCount(UInt64(bytes.count)))] = bytes[...]
             region.intents[slot] = IntentSlot(intent: intent, landed: false, completed: false)
+        case .apply where member == failsInPlace: return .failed
         case .apply(let slot, let intent, _):
             let span = stripes.span(of: intent.range, on: member)
             region[span] =
