@@ -19,6 +19,10 @@
 // and where it goes, so that the next owner goes on. A member marked as leaving is one that the owner
 // removes when the others suffice, for the same reason.
 //
+// Of an erasure set a whole region may take the place of a member, whatever became of that one meanwhile; and a
+// whole generation beside the members may become a snapshot, which changes no member. What is not whole yet, the
+// registry does not know (a twin: see the engine).
+//
 // A list of changes is one step: all or none, one epoch. They apply in order, each to the outcome of
 // the one before; so an owner whose rebuild ends as its last active member dies may promote, then
 // fail, but not fail, then promote.
@@ -41,6 +45,10 @@ public enum MembershipChange: Hashable, Sendable {
     /// snapshot. `at` is the time in milliseconds since the start of 1970. The replacement is added
     /// after the removal, so it may have the same index.
     case cut(member: MemberIndex, snapshot: String, at: Int64, replacement: MemberRecord?)
+    /// Puts a region that holds everything in the place of the member with its index, in an erasure set.
+    case replace(MemberRecord)
+    /// Keeps a generation of regions beside those of an erasure set, one for each member, as a snapshot.
+    case cutGeneration([SnapshotMember], snapshot: String, at: Int64)
     /// What the set is to be from now on, whatever members it has.
     case setLayout(Layout)
     /// Whether a member, in whichever state, is to be removed once the set is whole without it.
@@ -111,13 +119,18 @@ extension VolumeRecord {
                 if snapshot != nil { throw .illegalChange(.secondCut) }
                 snapshot = try next.cut(index, name: name, at: time)
                 if let replacement { try next.add(replacement) }
+            case .replace(let member): try next.replace(member)
+            case .cutGeneration(let regions, let name, let time):
+                if snapshot != nil { throw .illegalChange(.secondCut) }
+                snapshot = try next.cut(regions, name: name, at: time)
             case .setLayout(let layout): try next.set(layout)
             case .setLeaving(let index, let isLeaving): try next.set(index, isLeaving)
             }
         }
-        // The snapshot's region left `members`, so `insert` cannot know that it is taken.
-        if let region = snapshot?.region, next.members.contains(where: { $0.region == region }) {
-            throw .illegalChange(.regionTaken(region))
+        // The snapshot's regions are not in `members`, so `insert` cannot know that they are taken.
+        let kept = Set(snapshot?.members.map(\.region) ?? [])
+        for member in next.members where kept.contains(member.region) {
+            throw .illegalChange(.regionTaken(member.region))
         }
         return (next, snapshot)
     }
@@ -176,6 +189,31 @@ extension VolumeRecord {
         return try SnapshotRecord(
             volume: id, name: name, size: size, region: member.region, appliance: member.appliance,
             incarnation: member.incarnation, cutAtEpoch: epoch, createdAt: time)
+    }
+
+    private mutating func replace(_ member: MemberRecord) throws(RegistryError) {
+        guard let stripes, stripes.members.contains(member.index) else {
+            throw .illegalChange(.noTwins(layout))
+        }
+        guard member.state == .active else {
+            throw .illegalChange(.successorNotActive(member.index, member.state))
+        }
+        if isLost { throw .illegalChange(.volumeIsLost) }
+        if let former = self.member(member.index), former.region == member.region {
+            throw .illegalChange(.regionTaken(member.region))
+        }
+        members.removeAll { $0.index == member.index }
+        try insert(member)
+    }
+
+    private func cut(
+        _ regions: [SnapshotMember], name: String, at time: Int64
+    ) throws(RegistryError) -> SnapshotRecord {
+        guard let stripes else { throw .illegalChange(.noTwins(layout)) }
+        if isLost { throw .illegalChange(.volumeIsLost) }
+        return try SnapshotRecord(
+            volume: id, name: name, size: size, stripes: stripes, members: regions,
+            cutAtEpoch: epoch, createdAt: time)
     }
 
     /// Where member `index` is in `members`, if `action` may be done to it.

@@ -64,16 +64,38 @@ public struct MemberRecord: Hashable, Sendable {
     }
 }
 
-/// A region that was removed from its volume and kept: the volume's contents at that instant.
+/// A region of a snapshot.
+public struct SnapshotMember: Hashable, Sendable {
+    /// Whose bytes it has; 0 for the one region of a mirror's snapshot.
+    public let index: MemberIndex
+    public let region: RegionID
+    /// The name of the appliance that holds the region.
+    public let appliance: String
+    public let incarnation: Incarnation
+
+    public init(
+        index: MemberIndex, region: RegionID, appliance: String, incarnation: Incarnation
+    ) {
+        self.index = index
+        self.region = region
+        self.appliance = appliance
+        self.incarnation = incarnation
+    }
+}
+
+/// Regions that were removed from their volume and kept: the volume's contents at that instant.
+///
+/// One region of a mirror has all of them. Of an erasure set it takes a whole generation, one for each
+/// member, of which any K suffice.
 public struct SnapshotRecord: Hashable, Sendable {
     public let volume: VolumeID
     public let name: String
     /// The volume's size when the snapshot was cut.
     public let size: ByteCount
-    public let region: RegionID
-    /// The name of the appliance that holds the region.
-    public let appliance: String
-    public let incarnation: Incarnation
+    /// Where the bytes stand in the regions of an erasure set; nil for a mirror.
+    public let stripes: StripeGeometry?
+    /// In order of index: one, or K+M.
+    public let members: [SnapshotMember]
     /// The epoch the cut began: the snapshot holds the writes of every earlier epoch and none of
     /// this one or a later one.
     public let cutAtEpoch: Epoch
@@ -82,19 +104,49 @@ public struct SnapshotRecord: Hashable, Sendable {
     /// For people only: nothing is decided by it.
     public let createdAt: Int64
 
+    /// The region of a mirror's snapshot; the first one of several.
+    public var region: RegionID { members[0].region }
+    /// The name of the appliance that holds it.
+    public var appliance: String { members[0].appliance }
+    public var incarnation: Incarnation { members[0].incarnation }
+    /// What each of its regions holds.
+    public var regionDataSize: ByteCount { stripes?.regionDataSize ?? size }
+    /// How many of its regions it takes to read it.
+    public var membersNeeded: Int { stripes?.dataShards ?? 1 }
+
+    /// A snapshot of a mirror.
+    ///
     /// Throws `invalidName`, or `illegalChange` for a size or epoch out of range.
     public init(
         volume: VolumeID, name: String, size: ByteCount, region: RegionID, appliance: String,
         incarnation: Incarnation, cutAtEpoch: Epoch, createdAt: Int64
     ) throws(RegistryError) {
+        try self.init(
+            volume: volume, name: name, size: size, stripes: nil,
+            members: [
+                SnapshotMember(
+                    index: MemberIndex(0), region: region, appliance: appliance,
+                    incarnation: incarnation)
+            ], cutAtEpoch: cutAtEpoch, createdAt: createdAt)
+    }
+
+    /// Throws `invalidName`, or `illegalChange` for a size or epoch out of range, or for members that are not
+    /// those of the layout.
+    public init(
+        volume: VolumeID, name: String, size: ByteCount, stripes: StripeGeometry?,
+        members: [SnapshotMember], cutAtEpoch: Epoch, createdAt: Int64
+    ) throws(RegistryError) {
         try NameRule.check(name, of: .snapshot)
         try VolumeRecord.check(size: size, epoch: cutAtEpoch)
+        let count = stripes?.memberCount ?? 1
+        guard members.map(\.index.number) == Array(0..<count),
+            Set(members.map(\.region)).count == count
+        else { throw .illegalChange(.incompleteGeneration(needed: count)) }
         self.volume = volume
         self.name = name
         self.size = size
-        self.region = region
-        self.appliance = appliance
-        self.incarnation = incarnation
+        self.stripes = stripes
+        self.members = members
         self.cutAtEpoch = cutAtEpoch
         self.createdAt = createdAt
     }

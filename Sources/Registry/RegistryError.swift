@@ -68,6 +68,12 @@ public enum IllegalChange: Hashable, Sendable {
     case lastActiveMember(MemberIndex)
     /// One list of changes can cut one snapshot.
     case secondCut
+    /// The regions of a snapshot are not one for each member of its layout.
+    case incompleteGeneration(needed: Int)
+    /// A member of a mirror has no twin: each has all there is.
+    case noTwins(Layout)
+    /// A member that takes another's place must be active: it holds everything.
+    case successorNotActive(MemberIndex, MemberState)
     /// A promotion, but no member that held the data is left to have rebuilt it from.
     case volumeIsLost
     /// A reset, but a member still holds the data.

@@ -56,6 +56,13 @@ extension IllegalChange: CustomStringConvertible {
                 + "rebuild, then cut the snapshot."
         case .secondCut:
             "One change can cut one snapshot: cut the next one in a change of its own."
+        case .incompleteGeneration(let needed):
+            "A snapshot of this layout is made of \(needed) regions, one for each member: name all of them."
+        case .noTwins(let layout):
+            "Members of \(layout) have no twins: add a member, and remove another when that one is whole."
+        case .successorNotActive(let index, let state):
+            "The region that is to be member \(index) is \(state.rawValue): only one that holds everything "
+                + "can take its place."
         case .volumeIsLost:
             "No member holds the volume's data any more: reset the volume to start it empty."
         case .volumeIsNotLost:

@@ -56,7 +56,7 @@ public struct VolumeRecord: Hashable, Sendable {
         for member in members { try insert(member) }
     }
 
-    private static func stripes(
+    static func stripes(
         of layout: Layout, chunk: ByteCount, size: ByteCount
     ) throws(RegistryError) -> StripeGeometry? {
         guard case .erasure(let data, let parity) = layout else { return nil }

@@ -5,6 +5,8 @@ import Testing
 @Suite struct RegistryErrorTests {
     static let illegal: [IllegalChange] =
         [
+            .incompleteGeneration(needed: 6), .noTwins(.mirror(copies: 3)),
+            .successorNotActive(index(1), .rebuilding),
             .nothingToDo, .noSuchMember(index(1)), .indexTaken(index(1)), .regionTaken(region(1)),
             .additionNotRebuilding(index(1), .active), .freshMemberNotActive(index(1), .failed),
             .noMembers, .lastActiveMember(index(1)), .secondCut, .volumeIsLost, .volumeIsNotLost,

@@ -80,9 +80,14 @@ extension SQLiteRegistry {
             database,
             sql: """
                 SELECT snapshot.* FROM snapshot JOIN volume ON volume.id = snapshot.volume
-                WHERE snapshot.appliance = ? ORDER BY volume.name, snapshot.name
+                WHERE snapshot.appliance = ?1 OR EXISTS (
+                    SELECT 1 FROM snapshot_member AS other
+                    WHERE other.volume = snapshot.volume AND other.snapshot = snapshot.name
+                        AND other.appliance = ?1)
+                ORDER BY volume.name, snapshot.name
                 """, arguments: [name])
-        guard let snapshot = try row.map({ try SnapshotRecord(row: $0) }) else { return nil }
+        let found = try row.map { try SnapshotRecord(row: $0, in: database) }
+        guard let snapshot = found else { return nil }
         let volume = try load(snapshot.volume, from: database)
         return .applianceHoldsSnapshot(
             appliance: name, volume: volume.name, snapshot: snapshot.name)

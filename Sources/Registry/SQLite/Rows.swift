@@ -51,6 +51,14 @@ private struct Reader {
         try required(column) { value in String.fromDatabaseValue(value).flatMap { Identifier($0) } }
     }
 
+    func place(_ column: String) throws(StorageProblem) -> MemberIndex {
+        try required(column) { value in
+            Int.fromDatabaseValue(value).flatMap { number in
+                (0..<MemberIndex.limit).contains(number) ? MemberIndex(number) : nil
+            }
+        }
+    }
+
     func required<Value>(
         _ column: String, _ read: (DatabaseValue) -> Value?
     ) throws(StorageProblem) -> Value {
@@ -104,11 +112,7 @@ extension MemberRecord {
     fileprivate init(row: Row) throws(StorageProblem) {
         let reader = Reader(row: row, table: "member")
         self.init(
-            index: try reader.required("position") { value in
-                Int.fromDatabaseValue(value).flatMap { number in
-                    (0..<MemberIndex.limit).contains(number) ? MemberIndex(number) : nil
-                }
-            },
+            index: try reader.place("position"),
             state: try reader.required("state") { value in
                 String.fromDatabaseValue(value).flatMap { MemberState(rawValue: $0) }
             },
@@ -203,33 +207,77 @@ extension VolumeLimits {
 }
 
 extension SnapshotRecord {
-    init(row: Row) throws(StorageProblem) {
+    /// The snapshot of a `row` of its table, with the further regions it has in `database`.
+    init(row: Row, in database: Database) throws {
         let reader = Reader(row: row, table: "snapshot")
         let volume = VolumeID(try reader.identifier("volume"))
         let name = try reader.text("name")
         let size = ByteCount(try reader.count("size"))
-        let region = RegionID(try reader.identifier("region"))
-        let appliance = try reader.text("appliance")
-        let incarnation = Incarnation(try reader.identifier("incarnation"))
+        let layout: Layout? =
+            try reader.optionalText("layout") == nil
+            ? nil
+            : reader.required("layout") { String.fromDatabaseValue($0).flatMap { Layout($0) } }
+        let chunk = try reader.optionalCount("chunk").map { ByteCount($0) }
         let cutAtEpoch = Epoch(try reader.count("cut_at_epoch"))
         let createdAt = try reader.integer("created_at")
+        let first = try SnapshotMember(row: row, table: "snapshot", index: MemberIndex(0))
+        let others = try Row.fetchAll(
+            database,
+            sql: """
+                SELECT * FROM snapshot_member WHERE volume = ? AND snapshot = ? ORDER BY position
+                """,
+            arguments: [volume.description, name]
+        ).map { try SnapshotMember(row: $0) }
         self = try reader.record { () throws(RegistryError) in
             try SnapshotRecord(
-                volume: volume, name: name, size: size, region: region, appliance: appliance,
-                incarnation: incarnation, cutAtEpoch: cutAtEpoch, createdAt: createdAt)
+                volume: volume, name: name, size: size,
+                stripes: try layout.map { layout throws(RegistryError) in
+                    try VolumeRecord.stripes(
+                        of: layout, chunk: chunk ?? StripeGeometry.usualChunk, size: size)
+                } ?? nil,
+                members: [first] + others, cutAtEpoch: cutAtEpoch, createdAt: createdAt)
         }
     }
 
     fileprivate func insert(into database: Database) throws {
+        let layout = stripes.map { Layout.erasure(data: $0.dataShards, parity: $0.parityShards) }
         try database.execute(
             sql: """
                 INSERT INTO snapshot (volume, name, size, region, appliance, incarnation,
-                                      cut_at_epoch, created_at)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                                      cut_at_epoch, created_at, layout, chunk)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 """,
             arguments: [
                 volume.description, name, Int64(size.bytes), region.description, appliance,
                 incarnation.description, Int64(cutAtEpoch.number), createdAt,
+                layout?.description, stripes.map { Int64($0.chunk.bytes) },
             ])
+        for member in members.dropFirst() {
+            try database.execute(
+                sql: """
+                    INSERT INTO snapshot_member (volume, snapshot, position, region, appliance,
+                                                 incarnation)
+                    VALUES (?, ?, ?, ?, ?, ?)
+                    """,
+                arguments: [
+                    volume.description, name, member.index.number, member.region.description,
+                    member.appliance, member.incarnation.description,
+                ])
+        }
+    }
+}
+
+extension SnapshotMember {
+    /// The region of a `row`; its place is in a column of it unless it is given.
+    fileprivate init(row: Row, table: String = "snapshot_member", index: MemberIndex? = nil)
+        throws(StorageProblem)
+    {
+        let reader = Reader(row: row, table: table)
+        let place = if let index { index } else { try reader.place("position") }
+        self.init(
+            index: place,
+            region: RegionID(try reader.identifier("region")),
+            appliance: try reader.text("appliance"),
+            incarnation: Incarnation(try reader.identifier("incarnation")))
     }
 }

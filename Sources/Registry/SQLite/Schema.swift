@@ -29,6 +29,9 @@ enum Schema {
         migrator.registerMigration("registry-5") { database in
             try database.execute(sql: limits)
         }
+        migrator.registerMigration("registry-6") { database in
+            try database.execute(sql: generations)
+        }
         return migrator
     }
 
@@ -103,6 +106,39 @@ enum Schema {
             bandwidth INTEGER CHECK (bandwidth > 0),
             CHECK (iops IS NOT NULL OR bandwidth IS NOT NULL)
         ) STRICT, WITHOUT ROWID;
+        """
+
+    /// Of snapshots of erasure sets: their regions but for the first.
+    ///
+    /// That one is in the row of the snapshot, as the only one of a mirror's is.
+    private static let generations = """
+        ALTER TABLE snapshot ADD COLUMN layout TEXT CHECK (layout <> '');
+        ALTER TABLE snapshot ADD COLUMN chunk INTEGER CHECK (chunk > 0);
+
+        CREATE TABLE snapshot_member (
+            volume TEXT NOT NULL,
+            snapshot TEXT NOT NULL,
+            position INTEGER NOT NULL CHECK (position BETWEEN 1 AND 15),
+            region TEXT NOT NULL UNIQUE CHECK (length(region) = 32),
+            appliance TEXT NOT NULL REFERENCES appliance (name),
+            incarnation TEXT NOT NULL CHECK (length(incarnation) = 32),
+            PRIMARY KEY (volume, snapshot, position),
+            FOREIGN KEY (volume, snapshot) REFERENCES snapshot (volume, name) ON DELETE CASCADE
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX snapshot_member_appliance ON snapshot_member (appliance);
+
+        CREATE TRIGGER member_region_is_in_no_generation BEFORE INSERT ON member
+        WHEN EXISTS (SELECT 1 FROM snapshot_member WHERE region = NEW.region)
+        BEGIN SELECT RAISE(ABORT, 'the region of a snapshot is no member'); END;
+
+        CREATE TRIGGER snapshot_region_is_in_no_other BEFORE INSERT ON snapshot
+        WHEN EXISTS (SELECT 1 FROM snapshot_member WHERE region = NEW.region)
+        BEGIN SELECT RAISE(ABORT, 'the region of a snapshot is in no other'); END;
+
+        CREATE TRIGGER generation_region_is_its_own BEFORE INSERT ON snapshot_member
+        WHEN EXISTS (SELECT 1 FROM member WHERE region = NEW.region)
+            OR EXISTS (SELECT 1 FROM snapshot WHERE region = NEW.region)
+        BEGIN SELECT RAISE(ABORT, 'the region of a member is no snapshot'); END;
         """
 
     /// What no column constraint can say: fencing rests on epochs that only grow, and a snapshot on

@@ -1,5 +1,5 @@
-// The snapshots of a volume. They come into being by `MembershipChange.cut`, in the same transaction
-// in which their region leaves the volume; here they are only listed and forgotten.
+// The snapshots of a volume. They come into being by `MembershipChange.cut` and
+// `cutGeneration`, in the same transaction in which the volume's epoch grows; here they are only listed and forgotten.
 
 import GRDB
 public import RemoteMemory
@@ -16,11 +16,11 @@ extension SQLiteRegistry {
                 arguments: [id.description])
             // A volume without snapshots is not the same as no volume.
             if rows.isEmpty { _ = try Self.load(id, from: database) }
-            return try rows.map { try SnapshotRecord(row: $0) }
+            return try rows.map { try SnapshotRecord(row: $0, in: database) }
         }
     }
 
-    /// Forgets a snapshot and returns its record, whose region is now the caller's to free.
+    /// Forgets a snapshot and returns its record, whose regions are now the caller's to free.
     ///
     /// Throws `notFound`.
     @discardableResult
@@ -32,7 +32,7 @@ extension SQLiteRegistry {
                 database, sql: "SELECT * FROM snapshot WHERE volume = ? AND name = ?",
                 arguments: [id.description, name])
             guard let row else { throw RegistryError.notFound(.snapshot, name: name) }
-            let snapshot = try SnapshotRecord(row: row)
+            let snapshot = try SnapshotRecord(row: row, in: database)
             try database.execute(
                 sql: "DELETE FROM snapshot WHERE volume = ? AND name = ?",
                 arguments: [id.description, name])

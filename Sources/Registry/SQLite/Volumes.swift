@@ -109,6 +109,7 @@ extension SQLiteRegistry {
                     .snapshot, name: "\(volume.name)@\(snapshot.name)")
             }
             try Self.checkReferences(of: next, in: database)
+            if let snapshot { try Self.checkReferences(of: snapshot, in: database) }
             try next.replace(in: database, cutting: snapshot)
             return next
         }
@@ -133,17 +134,31 @@ extension SQLiteRegistry {
     /// The tables' own constraints would catch the same, but could not say which name to act on.
     private static func checkReferences(of volume: VolumeRecord, in database: Database) throws {
         for member in volume.members {
-            guard try applianceExists(member.appliance, in: database) else {
-                throw RegistryError.notFound(.appliance, name: member.appliance)
-            }
-            let region = member.region.description
-            let taken = try Bool.fetchOne(
-                database,
-                sql: """
-                    SELECT EXISTS (SELECT 1 FROM member WHERE region = ? AND volume <> ?)
-                        OR EXISTS (SELECT 1 FROM snapshot WHERE region = ?)
-                    """, arguments: [region, volume.id.description, region])
-            if taken ?? false { throw RegistryError.illegalChange(.regionTaken(member.region)) }
+            try check(
+                member.region, on: member.appliance, of: volume.id, in: database)
         }
+    }
+
+    /// The same of the regions that become a snapshot; those of a mirror's were a member's just now.
+    private static func checkReferences(of snapshot: SnapshotRecord, in database: Database) throws {
+        for member in snapshot.members {
+            try check(member.region, on: member.appliance, of: snapshot.volume, in: database)
+        }
+    }
+
+    private static func check(
+        _ region: RegionID, on appliance: String, of volume: VolumeID, in database: Database
+    ) throws {
+        guard try applianceExists(appliance, in: database) else {
+            throw RegistryError.notFound(.appliance, name: appliance)
+        }
+        let taken = try Bool.fetchOne(
+            database,
+            sql: """
+                SELECT EXISTS (SELECT 1 FROM member WHERE region = ?1 AND volume <> ?2)
+                    OR EXISTS (SELECT 1 FROM snapshot WHERE region = ?1)
+                    OR EXISTS (SELECT 1 FROM snapshot_member WHERE region = ?1)
+                """, arguments: [region.description, volume.description])
+        if taken ?? false { throw RegistryError.illegalChange(.regionTaken(region)) }
     }
 }
