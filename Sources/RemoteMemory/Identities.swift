@@ -83,19 +83,32 @@ public struct Epoch: Hashable, Comparable, Sendable, BitwiseCopyable, CustomStri
     public var description: String { String(number) }
 }
 
-/// A member's place in its set: 0 up to `MemberIndex.limit - 1`.
+/// A member's place in its set: 0 up to `MemberIndex.limit - 1`; or that member's twin.
+///
+/// A twin is a second region with the bytes of the same place, while an erasure set is copied (a move, a
+/// snapshot). It has the place's number and `limit` more. Only the owner of the set knows of it: no
+/// registry, intent or dirty map names one.
 public struct MemberIndex: Hashable, Comparable, Sendable, BitwiseCopyable, CustomStringConvertible
 {
     /// The most members a set may have at once, replacements included.
     @inlinable public static var limit: Int { 16 }
+    /// How many indices there are, twins included.
+    @inlinable public static var count: Int { 2 * limit }
     @usableFromInline let byte: UInt8
     @inlinable public var number: Int { Int(byte) }
     @inlinable public init(_ number: Int) {
-        precondition(number >= 0 && number < Self.limit, "a member index is within its limit")
+        precondition(number >= 0 && number < Self.count, "a member index is within its limit")
         byte = UInt8(truncatingIfNeeded: number)
     }
+    /// Whether it is a twin's.
+    @inlinable public var isTwin: Bool { number >= Self.limit }
+    /// The place whose bytes it holds: itself, but for a twin.
+    @inlinable public var place: MemberIndex { MemberIndex(number % Self.limit) }
+    /// The twin of this place.
+    @inlinable public var twin: MemberIndex { MemberIndex(number % Self.limit + Self.limit) }
     @inlinable public static func < (left: MemberIndex, right: MemberIndex) -> Bool {
         left.byte < right.byte
     }
-    public var description: String { String(number) }
+    /// The number of its place; a twin's has an apostrophe.
+    public var description: String { isTwin ? "\(place.number)'" : String(number) }
 }

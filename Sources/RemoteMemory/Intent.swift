@@ -59,7 +59,7 @@ public struct Intent: Hashable, Sendable, BitwiseCopyable {
     }
 
     @inlinable var kindWord: UInt64 {
-        kind.rawValue | UInt64(members.bits) << 16 | UInt64(dataCheck) << 32
+        kind.rawValue | UInt64(members.intentBits) << 16 | UInt64(dataCheck) << 32
     }
 
     @inlinable var check: UInt64 {
@@ -95,7 +95,7 @@ public struct IntentSlot: Hashable, Sendable {
         let intent = Intent(
             epoch: Epoch(words[0]), sequence: words[1],
             range: ByteRange(start: ByteOffset(words[2]), count: ByteCount(words[3])), kind: kind,
-            members: MemberSet(bits: UInt16(truncatingIfNeeded: words[4] >> 16)),
+            members: MemberSet(intentBits: UInt16(truncatingIfNeeded: words[4] >> 16)),
             dataCheck: UInt32(words[4] >> 32))
         guard intent.check == words[6] else { return nil }
         self.init(

@@ -80,7 +80,9 @@ extension RegionLayout {
 
     @usableFromInline
     static func mapHeaderWord(_ index: Int, of member: MemberIndex) -> ByteOffset {
-        dirtyMaps.start + ByteCount(UInt64(member.number) * dirtyMapSize + UInt64(index) * 8)
+        precondition(!member.isTwin, "no region keeps the map of a twin")
+        return dirtyMaps.start
+            + ByteCount(UInt64(member.number) * dirtyMapSize + UInt64(index) * 8)
     }
 
     @usableFromInline

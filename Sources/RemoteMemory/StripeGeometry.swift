@@ -108,10 +108,10 @@ public struct StripeGeometry: Hashable, Sendable, BitwiseCopyable {
 // MARK: Roles
 
 extension StripeGeometry {
-    /// Which shard of a stripe a member holds: data from 0, then parity.
+    /// Which shard of a stripe a member holds, and its twin: data from 0, then parity.
     @inlinable public func shard(of member: MemberIndex, in stripe: UInt64) -> Int {
         let shift = Int(stripe % UInt64(memberCount))
-        let shard = member.number - shift
+        let shard = member.place.number - shift
         return shard < 0 ? shard + memberCount : shard
     }
 

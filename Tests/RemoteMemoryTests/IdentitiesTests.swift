@@ -89,6 +89,16 @@ import Testing
         }
         #expect(MemberIndex(3) < MemberIndex(4) && !(MemberIndex(4) < MemberIndex(4)))
         await #expect(processExitsWith: .failure) { print(MemberIndex(-1)) }
-        await #expect(processExitsWith: .failure) { print(MemberIndex(MemberIndex.limit)) }
+        await #expect(processExitsWith: .failure) { print(MemberIndex(MemberIndex.count)) }
+    }
+
+    @Test func `each member has a twin, with the same place`() {
+        for number in 0..<MemberIndex.limit {
+            let member = MemberIndex(number)
+            #expect(!member.isTwin && member.place == member)
+            #expect(member.twin.isTwin && member.twin.place == member)
+            #expect(member.twin.twin == member.twin)
+            #expect(member.twin.description == "\(number)'")
+        }
     }
 }

@@ -1,4 +1,5 @@
-// Sixteen bits against a plain set of numbers: every set by itself, and random ones together.
+// A word of bits against a plain set of numbers: every set of members by itself, random ones together, and
+// twins beside them.
 
 import RemoteMemory
 import Testing
@@ -66,6 +67,42 @@ import Testing
                 if let lowest { model.remove(lowest) }
             }
             #expect(Self.numbers(set) == model.sorted())
+        }
+    }
+
+    @Test(arguments: 0..<8 as Range<UInt64>)
+    func `members and twins are told apart, and brought together`(seed: UInt64) {
+        var generator = SeededGenerator(seed: 200 + seed)
+        let limit = MemberIndex.limit
+        for _ in 0..<500 {
+            let numbers = Set(
+                (0..<MemberIndex.count).filter { _ in Int.random(in: 0..<4, using: &generator) == 0
+                })
+            let set = Self.members(numbers)
+            let places = Set(numbers.map { $0 % limit })
+            #expect(set.count == numbers.count && set.last?.number == numbers.max())
+            #expect(Self.numbers(set.members) == numbers.filter { $0 < limit }.sorted())
+            #expect(Self.numbers(set.twins) == numbers.filter { $0 >= limit }.sorted())
+            #expect(Self.numbers(set.places) == places.sorted())
+            #expect(
+                Self.numbers(set.withTwins) == (places.union(places.map { $0 + limit })).sorted())
+        }
+    }
+
+    @Test func `an intent names members, and never a twin`() async {
+        let range = ByteRange(start: ByteOffset(0), count: ByteCount(4096))
+        let all = MemberSet((0..<MemberIndex.limit).map { MemberIndex($0) })
+        let intent = Intent(
+            epoch: Epoch(1), sequence: 1, range: range, kind: .write, members: all)
+        var words = InlineArray<8, UInt64>(repeating: 0)
+        for index in 0..<Intent.recordWords { words[index] = intent.words[index] }
+        #expect(IntentSlot(words: words)?.intent == intent)
+        await #expect(processExitsWith: .failure) {
+            let intent = Intent(
+                epoch: Epoch(1), sequence: 1,
+                range: ByteRange(start: ByteOffset(0), count: ByteCount(4096)), kind: .write,
+                members: MemberSet(MemberIndex(0).twin))
+            print(intent.words[4])
         }
     }
 
