@@ -115,6 +115,11 @@ package actor ClientDevice: EventHandler {
         await withTaskGroup { group in
             for id in volumes.keys { group.addTask { await self.takeOver(id) } }
         }
+        // (Those that answered before the volumes were known; now nothing is made yet that nobody knows.)
+        for (name, handle) in appliances where handle.isUp {
+            let regions = handle.description?.regions ?? []
+            Task { await freeForgotten(on: name, regions) }
+        }
         await publish()
         try await frontDoor.open()
         let interval = min(Self.housekeepingInterval, configuration.evictAfter / 4)
@@ -192,6 +197,7 @@ package actor ClientDevice: EventHandler {
         volumes[id]?.isLookedAfter = true
         await takeOverIfWaiting(id)
         await reopenAbsentMember(of: id)
+        await carryTwinsOn(id)
         await replaceMissingMembers(of: id)
         await sampleRebuilds(of: id)
         await noteBrokenSnapshots(of: id)

@@ -24,6 +24,32 @@ struct ManagedVolume {
         var finished: CheckedContinuation<UInt64, any Error>
     }
 
+    /// Regions beside those of the members, and what they are made for.
+    struct Twinning {
+        enum Purpose: Hashable {
+            /// This member's is to take its place.
+            case move(MemberIndex)
+            /// All are to be a snapshot.
+            case snapshot(name: String)
+        }
+
+        var purpose: Purpose
+        /// In order of place; their appliances may be without them yet.
+        var regions: [SnapshotMember]
+        /// All are open, and being filled.
+        var isFilling = false
+        /// Writes are held for them, or will be in a moment.
+        var isCutting = false
+        /// Whoever waits for the cut.
+        var finished: CheckedContinuation<UInt64, any Error>?
+
+        var twins: MemberSet { MemberSet(regions.map(\.index.twin)) }
+
+        func region(of member: MemberIndex) -> SnapshotMember? {
+            regions.first { $0.index == member }
+        }
+    }
+
     /// How fast a member's rebuild goes.
     struct RebuildSample {
         var missing: ByteCount
@@ -39,6 +65,12 @@ struct ManagedVolume {
     var snapshots: [SnapshotRecord] = []
     var readySnapshots: Set<String> = []
     var cut: PendingCut?
+    var twinning: Twinning?
+    /// Why the twins that were made last came to nothing.
+    var twinProblem: TwinError?
+    /// By name: as what snapshots of erasure sets are served.
+    var generations: [String: VolumeID] = [:]
+    var isOpeningSnapshots = false
     /// A snapshot is being made: extended, cut, published.
     var isSnapshotting = false
     var samples: [MemberIndex: RebuildSample] = [:]

@@ -36,6 +36,8 @@ public struct VolumeStatus: Hashable, Sendable, Codable {
     public var counters: VolumeCounters
     /// How far a scrub is; nil when none is running.
     public var scrub: ScrubProgress?
+    /// The regions that are being filled to be a snapshot of an erasure set; nil for none.
+    public var generation: GenerationStatus?
     /// The most that its rebuilds copy, in bytes a second; nil for as fast as they go beside the I/O.
     public var rebuildLimit: ByteCount?
     /// The most requests a second that its clients get; nil for as many as there are.
@@ -51,7 +53,8 @@ public struct VolumeStatus: Hashable, Sendable, Codable {
         name: String, id: VolumeID, sizeBytes: ByteCount, layout: Layout, ordering: Ordering,
         epoch: Epoch, health: VolumeHealth, uri: String, connections: Int,
         members: [MemberStatus], snapshots: [SnapshotStatus], counters: VolumeCounters,
-        scrub: ScrubProgress? = nil, rebuildLimit: ByteCount? = nil, iopsLimit: UInt64? = nil,
+        scrub: ScrubProgress? = nil, generation: GenerationStatus? = nil,
+        rebuildLimit: ByteCount? = nil, iopsLimit: UInt64? = nil,
         bandwidthLimit: ByteCount? = nil, obstacle: String? = nil, reservedBytes: ByteCount = .zero
     ) {
         self.name = name
@@ -67,6 +70,7 @@ public struct VolumeStatus: Hashable, Sendable, Codable {
         self.snapshots = snapshots
         self.counters = counters
         self.scrub = scrub
+        self.generation = generation
         self.rebuildLimit = rebuildLimit
         self.iopsLimit = iopsLimit
         self.bandwidthLimit = bandwidthLimit
@@ -84,12 +88,14 @@ public struct MemberStatus: Hashable, Sendable, Codable {
     public var state: MemberState
     /// It is to be removed once the volume is whole without it.
     public var isLeaving: Bool
-    /// How far its rebuild is; nil unless it is rebuilding.
+    /// How far its rebuild is, or the filling of the region that will take its place; nil for neither.
     public var rebuild: RebuildProgress?
+    /// Of a member of an erasure set that is being moved: the appliance that will hold it.
+    public var successor: String?
 
     public init(
         index: MemberIndex, appliance: String, region: RegionID, state: MemberState,
-        isLeaving: Bool = false, rebuild: RebuildProgress? = nil
+        isLeaving: Bool = false, rebuild: RebuildProgress? = nil, successor: String? = nil
     ) {
         self.index = index
         self.appliance = appliance
@@ -97,6 +103,7 @@ public struct MemberStatus: Hashable, Sendable, Codable {
         self.state = state
         self.isLeaving = isLeaving
         self.rebuild = rebuild
+        self.successor = successor
     }
 }
 
@@ -118,6 +125,34 @@ public struct RebuildProgress: Hashable, Sendable, Codable {
         self.totalBytes = totalBytes
         self.bytesPerSecond = bytesPerSecond
         self.secondsLeft = secondsLeft
+    }
+
+    /// Several pieces of work as one; nil when there are none.
+    public static func sum(_ pieces: [RebuildProgress]) -> RebuildProgress? {
+        guard let first = pieces.first else { return nil }
+        return pieces.dropFirst().reduce(first) { sum, piece in
+            RebuildProgress(
+                doneBytes: sum.doneBytes + piece.doneBytes,
+                totalBytes: sum.totalBytes + piece.totalBytes,
+                bytesPerSecond: sum.bytesPerSecond + piece.bytesPerSecond,
+                secondsLeft: [sum.secondsLeft, piece.secondsLeft].compactMap { $0 }.max())
+        }
+    }
+}
+
+/// A snapshot of an erasure set that is being made: one more region for each of its members.
+public struct GenerationStatus: Hashable, Sendable, Codable {
+    /// The name of the snapshot.
+    public var name: String
+    /// The appliances that hold its regions, in the order of the members.
+    public var appliances: [String]
+    /// How far they are, all together.
+    public var progress: RebuildProgress
+
+    public init(name: String, appliances: [String], progress: RebuildProgress) {
+        self.name = name
+        self.appliances = appliances
+        self.progress = progress
     }
 }
 

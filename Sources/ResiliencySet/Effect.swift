@@ -16,6 +16,8 @@ public enum Effect: Sendable, BitwiseCopyable {
     case record(MembershipDecision)
     /// Cut the channel to a silent member: what is on its way there must not land later.
     case disconnect(MemberIndex)
+    /// A twin is of no more use: its region is to be freed. No registry knows of it.
+    case dropTwin(MemberIndex)
 }
 
 /// How a request ended.
@@ -33,6 +35,10 @@ public enum MembershipDecision: Hashable, Sendable, BitwiseCopyable {
     case promote(MemberIndex)
     /// This member's region becomes a snapshot.
     case cut(MemberIndex)
+    /// This member's twin takes its place, with every acknowledged write.
+    case replace(MemberIndex)
+    /// The regions of all twins become a snapshot, and the members stay.
+    case cutGeneration
 }
 
 /// A bounded first-in first-out queue that goes back to its start whenever it is empty, so that its

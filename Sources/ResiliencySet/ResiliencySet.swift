@@ -46,7 +46,7 @@ public struct ResiliencySet: ~Copyable {
     // Membership (Membership/)
     /// Members that hold every acknowledged write.
     public internal(set) var active: MemberSet
-    /// Members that receive writes to what they hold already.
+    /// Members and twins that receive writes to what they hold already.
     public var rebuilding: MemberSet { dirty.rebuilding }
     /// The last active member, while it cannot be reached: requests wait for it.
     public internal(set) var absent = MemberSet()
@@ -58,6 +58,10 @@ public struct ResiliencySet: ~Copyable {
     var recording = Recording.idle
     /// The last copy, when its appliance died.
     var forsaken = MemberSet()
+    /// It is a snapshot: nothing of it ever changes.
+    public internal(set) var isFrozen = false
+    /// Twins that failed while the registry may have made more of them already.
+    var lostTwins = MemberSet()
 
     // Requests (Requests/)
     var table = RequestTable()

@@ -72,7 +72,21 @@ extension World {
         case .fullMemory:
             appliance.isFull = true
             after(time) { appliance.isFull = false }
-        case .snapshot: currentDevice?.wantsSnapshot = true
+        case .snapshot:
+            // (An erasure set makes twins for a move as it does for a snapshot.)
+            if coder != nil, chance.oneIn(2) {
+                currentDevice?.wantsMove = true
+            } else {
+                currentDevice?.wantsSnapshot = true
+            }
+            // (A member fails meanwhile, and its appliance does not: the twin there stays.)
+            if coder != nil, scenario.transport != .sharedMemory, chance.oneIn(3) {
+                let place = chance.below(scenario.memberCount)
+                after(UInt64(chance.within(1...8)) * 1_000_000) { [self] in
+                    guard !isHealing, let channel = currentDevice?.channels[place] else { return }
+                    currentDevice?.reset(channel)
+                }
+            }
         case .leave: chance.pick(from: clients).disconnect()
         case .scrub: currentDevice?.engine.beginScrub()
         case .killTwo:

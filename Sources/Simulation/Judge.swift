@@ -131,7 +131,7 @@ extension World {
         let active = record.members.filter { $0.state == .active }
         guard clients.contains(where: { $0.device === device }) else { return false }
         return active.count >= scenario.memberCount && device.engine.isSettled
-            && !device.isChanging && !device.isReplacing
+            && !device.isChanging && !device.isReplacing && device.twinning == nil
             && device.engine.active.count == active.count
     }
 

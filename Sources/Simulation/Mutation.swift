@@ -11,6 +11,7 @@ public enum Mutation: String, CaseIterable, Sendable, CustomStringConvertible {
     case dataBeforeIntent
     case forgetsDirtyBits
     case forgetsParity
+    case forgetsTwins
     case ignoresLease
     case keepsRecords
     case servesUnfenced
@@ -43,6 +44,7 @@ public enum Mutation: String, CaseIterable, Sendable, CustomStringConvertible {
         case .dataBeforeIntent: "The data of a write is stored before its intent."
         case .forgetsDirtyBits: "Writes do not mark their extents in the dirty maps."
         case .forgetsParity: "A write to a part of a stripe leaves the parity as it was."
+        case .forgetsTwins: "What is written while a twin is made is not written there."
         case .keepsRecords: "A record that is dropped after a takeover stays in its redo slot."
         case .storesInPlaceAtOnce:
             "A member of an erasure set has bytes in place before all others have their records."

@@ -39,6 +39,10 @@ public enum Probe: UInt8, CaseIterable, Sendable {
     case recordDropped
     case redoSlotsTaken
     case severalRebuiltAtOnce
+    case memberMoved
+    case generationCut
+    case generationCutDegraded
+    case twinLost
 
     /// The name, as written in reports.
     public var name: String { "\(self)" }
@@ -90,6 +94,11 @@ public enum Probe: UInt8, CaseIterable, Sendable {
         case .recordDropped: "A record that not all members had was dropped by a new owner."
         case .redoSlotsTaken: "A write took the last redo slot."
         case .severalRebuiltAtOnce: "Several members of an erasure set were rebuilt at once."
+        case .memberMoved: "A twin took the place of its member."
+        case .generationCut: "A generation of an erasure set became a snapshot."
+        case .generationCutDegraded:
+            "A generation became a snapshot though a member had failed while it was made."
+        case .twinLost: "A twin was lost before it was anything else."
         case .volumeLost: "So many members were lost that the volume was, too."
         }
     }

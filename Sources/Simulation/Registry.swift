@@ -83,7 +83,10 @@ final class SimulatedRegistry {
     ) throws(RegistryError) -> VolumeRecord {
         let (next, snapshot) = try current().applying(changes, owner: owner, expecting: expecting)
         record = next
-        if let snapshot { snapshots.append(snapshot) }
+        if let snapshot {
+            snapshots.append(snapshot)
+            if let coder = world.coder { world.generationTaken(snapshot, coder) }
+        }
         return next
     }
 
@@ -106,7 +109,9 @@ final class SimulatedRegistry {
             world.violated("the epoch went from \(before.epoch) to \(record.epoch)")
         }
         for member in record.members where member.state == .active {
-            guard before.member(member.index)?.state == .rebuilding else { continue }
+            let former = before.member(member.index)
+            let isReplaced = former.map { $0.region != member.region } ?? true
+            guard former?.state == .rebuilding || isReplaced else { continue }
             world.checkPromoted(member, in: record)
         }
         if record.isLost, !before.isLost {

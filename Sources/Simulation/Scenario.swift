@@ -101,7 +101,10 @@ public struct Scenario: Sendable, Hashable, CustomStringConvertible {
     public var script: Script?
 
     public static var names: [String] {
-        ["any", "shared-memory", "message", "verbs", "calm", "rebuild", "partition", "erasure"]
+        [
+            "any", "shared-memory", "message", "verbs", "calm", "rebuild", "partition", "erasure",
+            "twins",
+        ]
     }
 
     /// The plainest scenario over a transport.
@@ -148,7 +151,9 @@ public struct Scenario: Sendable, Hashable, CustomStringConvertible {
         isThrottled = chance.oneIn(4)
         // (Draws of its own: what is said above of a seed stays as it is.)
         var codeChance = Chance(seed: seed, stream: "code")
-        if codeChance.oneIn(3) || name == "erasure" { code = Self.drawCode(&codeChance) }
+        if codeChance.oneIn(3) || name == "erasure" || name == "twins" {
+            code = Self.drawCode(&codeChance)
+        }
         switch name {
         case nil, "any", "erasure": break
         case "shared-memory": transport = .sharedMemory
@@ -163,6 +168,13 @@ public struct Scenario: Sendable, Hashable, CustomStringConvertible {
             faults = [.partition, .silenceLink, .pauseDevice]
             transport = chance.pick(from: [.message, .verbs])
             copies = max(2, copies)
+        case "twins":
+            // Moves and snapshots of erasure sets, and what may befall them.
+            faults = faults.intersection([
+                .killDevice, .killDeviceMidStore, .killAppliance, .hangAppliance, .cutLink,
+                .silenceLink, .registry, .pauseDevice, .partition, .slowAppliance,
+            ]).union(.snapshot)
+            faultCount = max(4, faultCount)
         default: throw UnknownName()
         }
         if transport == .sharedMemory { mayKeepMemory = false }

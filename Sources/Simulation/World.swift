@@ -63,6 +63,8 @@ final class World {
     var channelCount = 0
     var requestCount = 0
     var snapshotCount = 0
+    /// When each snapshot of an erasure set was asked for.
+    var cutsAskedFor: [String: UInt64] = [:]
     var snapshots: [KeptSnapshot] = []
     var plannedFaults: [PlannedFault] = []
     var scriptPosition = 0

@@ -298,4 +298,20 @@ import Testing
         ]
         #expect(try Self.choose(1, of: 10, among: candidates) == ["a"])
     }
+
+    @Test func aSecondRegionStandsBesideItsFirstOnlyWhereThatCannotBeHelped() {
+        let names = (0..<6).map { "a\($0)" }
+        var generator = SystemRandomNumberGenerator()
+        for count in 2...6 {
+            for _ in 0..<50 {
+                let members = Array(names.shuffled(using: &generator).prefix(count))
+                let chosen = Array(names.shuffled(using: &generator).prefix(count))
+                let order = Placement.spread(chosen, beside: members)
+                #expect(order.sorted() == chosen.sorted())
+                #expect(zip(order, members).allSatisfy { $0 != $1 }, "\(order) beside \(members)")
+            }
+        }
+        #expect(Placement.spread(["a"], beside: ["a"]) == ["a"])
+        #expect(Placement.spread(["a", "b"], beside: [nil, "b"]) == ["b", "a"])
+    }
 }

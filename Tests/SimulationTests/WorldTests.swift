@@ -18,6 +18,7 @@ private func simulate(_ arguments: String...) throws -> ToolRun {
     @Test(
         arguments: [
             "shared-memory", "message", "verbs", "rebuild", "partition", "calm", "erasure",
+            "twins",
         ])
     func `each scenario keeps every promise`(name: String) throws {
         let run = try simulate("--seeds", "500", "--first", "500000", "--scenario", name)

@@ -90,7 +90,7 @@ enum ConnectionTarget {
         case .volume(let volume):
             unsafe self.volume = Unmanaged.passUnretained(volume)
             size = volume.size.bytes
-            isReadOnly = false
+            isReadOnly = volume.isReadOnly
         case .snapshot(let snapshot):
             unsafe volume = nil
             size = snapshot.size.bytes

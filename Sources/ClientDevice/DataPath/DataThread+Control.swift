@@ -74,13 +74,22 @@ extension DataThread {
     /// The registry holds a decision of the volume's engine.
     package func recorded(_ decision: MembershipDecision, of id: VolumeID, epoch: Epoch) {
         guard let volume = volumes[id] else { return }
+        switch decision {
+        case .replace(let member):
+            // (It is watched anew, as the member's.)
+            if let channel = volume.channels[member.twin] { forget(channel) }
+            volume.takePlace(of: member, connections: connections(of: volume))
+        case .cutGeneration: volume.releaseTwins(connections: connections(of: volume))
+        case .fail, .promote, .cut: break
+        }
         volume.recorded(decision, epoch: epoch)
         switch decision {
         case .fail(let members):
             for member in members { volume.unmap(member, connections: connections(of: volume)) }
         case .cut(let member): volume.unmap(member, connections: connections(of: volume))
-        case .promote: break
+        case .promote, .replace, .cutGeneration: break
         }
+        forgetReleased(of: volume)
     }
 
     package func refuseCut(of id: VolumeID) { volumes[id]?.refuseCut() }
@@ -100,12 +109,43 @@ extension DataThread {
         return clinux_monotonic_nanoseconds() - volume.heldSince
     }
 
+    // MARK: Twins
+
+    /// Begins to fill a twin of `member`; false when that cannot be now.
+    package func addTwin(
+        _ memory: MemberMemory, identity: RegionID, of member: MemberIndex, in id: VolumeID
+    ) -> Bool {
+        volumes[id]?.addTwin(memory, identity: identity, of: member) ?? false
+    }
+
+    /// Gives twins up, and lets go of their memory; those that a change of the registry is about stay.
+    package func dropTwins(_ twins: MemberSet, of id: VolumeID) {
+        guard let volume = volumes[id] else { return }
+        volume.dropTwins(twins, connections: connections(of: volume))
+        forgetReleased(of: volume)
+    }
+
+    /// The twins that have every acknowledged write.
+    package func wholeTwins(of id: VolumeID) -> MemberSet {
+        volumes[id]?.wholeTwins ?? MemberSet()
+    }
+
+    /// Holds writes until the twin of `member` is recorded in its place; false when that cannot be now.
+    package func beginReplacement(of member: MemberIndex, in id: VolumeID) -> Bool {
+        volumes[id]?.beginReplacement(of: member) ?? false
+    }
+
+    /// Holds writes until all twins are recorded as a snapshot; false when that cannot be now.
+    package func beginCutOfGeneration(of id: VolumeID) -> Bool {
+        volumes[id]?.beginCutOfGeneration() ?? false
+    }
+
     package func fence(_ id: VolumeID) { volumes[id]?.fence() }
 
     package func report(_ id: VolumeID) -> VolumeReport? {
         guard let volume = volumes[id] else { return nil }
         var rebuilds: [MemberIndex: RebuildStanding] = [:]
-        for number in 0..<MemberIndex.limit {
+        for number in 0..<MemberIndex.count {
             let member = MemberIndex(number)
             if let standing = volume.standing(of: member) { rebuilds[member] = standing }
         }
@@ -150,6 +190,29 @@ extension DataThread {
         if let snapshot = snapshots[key] { return snapshot.adopt(memory) }
         snapshots[key] = Snapshot(
             name: export, size: size, memory: memory, patience: patience)
+    }
+
+    /// Serves a snapshot of an erasure set, as a volume of its own that nobody writes.
+    package func addSnapshot(_ setup: VolumeSetup) {
+        precondition(setup.isSnapshot, "a volume is repaired before it is served")
+        volumes[setup.id] = Volume(setup)
+    }
+
+    /// The regions of such a snapshot that cannot be reached.
+    package func missingRegions(of id: VolumeID) -> MemberSet {
+        volumes[id]?.missing ?? MemberSet()
+    }
+
+    /// One of them is opened again.
+    package func restore(_ memory: MemberMemory, as member: MemberIndex, of id: VolumeID) {
+        guard let volume = volumes[id] else { return }
+        volume.restore(memory, as: member)
+        forgetReleased(of: volume)
+    }
+
+    /// How many clients an export has that is served as a volume.
+    package func connectionCount(of id: VolumeID) -> Int {
+        volumes[id].map { connections(of: $0).count } ?? 0
     }
 
     /// The snapshots whose channel broke.

@@ -11,13 +11,14 @@ extension Tuning {
     /// For members that may be silent for `evictAfter` nanoseconds; 0 for memory that is mapped.
     ///
     /// A lease lasts three fifths of it: a member answers a probe every quarter, so that reads do not wait for
-    /// its word, and an owner that hears from nobody stops to answer before its successor serves.
-    static func usual(patience: UInt64, evictAfter: UInt64) -> Tuning {
+    /// its word, and an owner that hears from nobody stops to answer before its successor serves. Nobody owns
+    /// what `isSnapshot`.
+    static func usual(patience: UInt64, evictAfter: UInt64, isSnapshot: Bool = false) -> Tuning {
         var tuning = Tuning()
         tuning.patience = patience
         guard evictAfter != 0 else { return tuning }
         tuning.evictAfter = evictAfter
-        tuning.lease = lease(evictAfter)
+        if !isSnapshot { tuning.lease = lease(evictAfter) }
         tuning.hedgeFloor = usualHedgeFloor
         return tuning
     }

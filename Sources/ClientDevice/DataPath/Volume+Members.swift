@@ -76,7 +76,9 @@ extension Volume {
             channels[member] = visit.channel
             links[member.number] = ChannelReference(visit.channel)
             if remoteMembers.isEmpty {
-                engine.adopt(.usual(patience: patience, evictAfter: evictAfter))
+                engine.adopt(
+                    .usual(
+                        patience: patience, evictAfter: evictAfter, isSnapshot: engine.isFrozen))
             }
             remoteMembers.insert(member)
         }
@@ -173,7 +175,7 @@ extension Volume {
     }
 
     func unmapAll(connections: [Connection]) {
-        for number in 0..<MemberIndex.limit {
+        for number in 0..<MemberIndex.count {
             unmap(MemberIndex(number), connections: connections)
         }
     }

@@ -21,6 +21,8 @@ import TCPTransport
 typealias DecisionSink = @Sendable (VolumeID, MembershipDecision) -> Void
 /// The same of a member whose channel broke.
 typealias BreakSink = @Sendable (VolumeID, MemberIndex, ChannelFault) -> Void
+/// The same of a twin that is of no more use, by its region.
+typealias DropSink = @Sendable (VolumeID, RegionID) -> Void
 
 /// What the clients of a volume asked for since it was taken over.
 package struct VolumeCounters: Hashable, Sendable {
@@ -51,9 +53,9 @@ package struct VolumeCounters: Hashable, Sendable {
     /// Nil where clients may go as fast as they can.
     var limiter: RateLimiter?
     var engine: ResiliencySet
-    let views = FixedArray<RegionView?>(repeating: nil, count: MemberIndex.limit)
+    let views = FixedArray<RegionView?>(repeating: nil, count: MemberIndex.count)
     var regions: [MemberIndex: MappedRegion] = [:]
-    let links = FixedArray<ChannelReference?>(repeating: nil, count: MemberIndex.limit)
+    let links = FixedArray<ChannelReference?>(repeating: nil, count: MemberIndex.count)
     var channels: [MemberIndex: RegionChannel] = [:]
     /// Members that are reached by messages.
     var remoteMembers = MemberSet()
@@ -79,6 +81,7 @@ package struct VolumeCounters: Hashable, Sendable {
     let scratch = ScratchBuffer()
     private let decisions: DecisionSink
     let onBreak: BreakSink
+    private let onDrop: DropSink
     /// Answered outside of their own turn; to be sent at the end of it.
     private var unsent: [Connection] = []
     private var sending: [Connection] = []
@@ -96,14 +99,24 @@ package struct VolumeCounters: Hashable, Sendable {
         stripes = setup.stripes.map { StripeAccess($0) }
         allocation = AllocationMap(deviceSize: stripes == nil ? size : .zero)
         onBreak = setup.breaks
+        onDrop = setup.drops
         evictAfter = setup.evictAfter
         memberCount = setup.memberCount ?? setup.active.count
         let isRemote = setup.active.values.contains { $0.isRemote }
-        engine = ResiliencySet(
-            size: size, ordering: setup.ordering, epoch: setup.epoch,
-            active: MemberSet(setup.active.keys), stripes: setup.stripes,
-            tuning: Tuning.usual(
-                patience: setup.patience, evictAfter: isRemote ? setup.evictAfter : 0))
+        let active = MemberSet(setup.active.keys)
+        if setup.isSnapshot, let stripes = setup.stripes {
+            engine = ResiliencySet(
+                reading: stripes, present: active,
+                tuning: Tuning.usual(
+                    patience: setup.patience, evictAfter: isRemote ? setup.evictAfter : 0,
+                    isSnapshot: true))
+        } else {
+            engine = ResiliencySet(
+                size: size, ordering: setup.ordering, epoch: setup.epoch, active: active,
+                stripes: setup.stripes,
+                tuning: Tuning.usual(
+                    patience: setup.patience, evictAfter: isRemote ? setup.evictAfter : 0))
+        }
         patience = setup.patience
         engine.setTime(clinux_monotonic_nanoseconds())
         for token in 0..<Self.requestLimit {
@@ -148,6 +161,7 @@ package struct VolumeCounters: Hashable, Sendable {
                 case .reply(let token, let outcome): answer(Int(token), outcome)
                 case .record(let decision): decisions(id, decision)
                 case .disconnect(let member): cut(member)
+                case .dropTwin(let twin): drop(twin)
                 }
             }
         } while carryOutWrites()
@@ -171,7 +185,14 @@ package struct VolumeCounters: Hashable, Sendable {
         links[member.number]?.use { $0.fail(.silent) }
     }
 
+    /// Tells the control side, which frees the region.
+    private func drop(_ twin: MemberIndex) {
+        if let region = identities[twin] { onDrop(id, region) }
+    }
+
     var hasRemoteMembers: Bool { !remoteMembers.isEmpty }
+    /// A snapshot of an erasure set: what is served never changes.
+    var isReadOnly: Bool { engine.isFrozen }
 
     /// Where the bytes of a client's write are.
     @inline(__always)

@@ -32,6 +32,10 @@ package struct VolumeSetup: Sendable {
     package var identities: [MemberIndex: RegionID]
     package var decisions: @Sendable (VolumeID, MembershipDecision) -> Void
     package var breaks: @Sendable (VolumeID, MemberIndex, ChannelFault) -> Void = { _, _, _ in }
+    /// Called when a twin is of no more use.
+    package var drops: @Sendable (VolumeID, RegionID) -> Void = { _, _ in }
+    /// It is a generation that was removed from an erasure set: served read-only, as it is.
+    package var isSnapshot = false
 
     package init(
         id: VolumeID, name: String, size: ByteCount, ordering: Ordering, epoch: Epoch,

@@ -78,7 +78,8 @@ extension ClientDevice {
 
     private func warnOfSnapshots(on appliance: String) {
         for volume in volumes.values {
-            for snapshot in volume.snapshots where snapshot.appliance == appliance {
+            for snapshot in volume.snapshots
+            where snapshot.stripes == nil && snapshot.appliance == appliance {
                 log.warning(
                     """
                     snapshot \(volume.record.name)@\(snapshot.name): its appliance died; it is served as \
@@ -148,25 +149,36 @@ extension ClientDevice {
         await freeForgotten(on: name, description.regions)
     }
 
-    /// Gives regions back that sets of this registry forgot while the appliance was away.
-    private func freeForgotten(on name: String, _ regions: [RegionID]) async {
+    /// Gives regions back that sets of this registry forgot while the appliance was away, or never knew: twins of a
+    /// device that died.
+    func freeForgotten(on name: String, _ regions: [RegionID]) async {
         for region in regions where !isKnown(region) {
             let observation = try? await call(name) {
                 connection throws(ApplianceConnectionError) in try connection.observe(region)
             }
             // (Only those of its sets are this client device's business.)
             guard let cluster = observation?.cluster, volumes[cluster.volume] != nil,
-                !isKnown(region)
+                !isKnown(region), isForgotten(region, by: cluster.volume)
             else { continue }
             log.info("appliance \(name) gives a forgotten region back: \(region)")
             await free(region, on: name)
         }
     }
 
+    /// Whether the registry certainly has no use for a region. (Not all it holds may have been read yet.)
+    private func isForgotten(_ region: RegionID, by id: VolumeID) -> Bool {
+        guard let name = volumes[id]?.record.name, let record = try? registry.volume(named: name),
+            let snapshots = try? registry.snapshots(of: id)
+        else { return false }
+        return !record.members.contains { $0.region == region }
+            && !snapshots.contains { $0.members.contains { $0.region == region } }
+    }
+
     private func isKnown(_ region: RegionID) -> Bool {
         volumes.values.contains { volume in
             volume.record.members.contains { $0.region == region }
-                || volume.snapshots.contains { $0.region == region }
+                || volume.snapshots.contains { $0.members.contains { $0.region == region } }
+                || volume.twinning?.regions.contains { $0.region == region } == true
         }
     }
 
@@ -206,6 +218,7 @@ extension ClientDevice {
             for member in volume.liveMembers where member.appliance == name && !others.isEmpty {
                 await lose(member, of: id)
             }
+            await loseTwins(on: name, except: nil, of: id)
         }
     }
 
@@ -237,6 +250,17 @@ extension ClientDevice {
             where member.appliance == appliance && member.incarnation != incarnation {
                 await lose(member, of: id)
             }
+            await loseTwins(on: appliance, except: incarnation, of: id)
+        }
+    }
+
+    private func loseTwins(
+        on appliance: String, except incarnation: Incarnation?, of id: VolumeID
+    ) async {
+        guard let volume = volumes[id] else { return }
+        for twin in volume.twinning?.regions ?? []
+        where twin.appliance == appliance && twin.incarnation != incarnation {
+            _ = await volume.thread.lose(twin.index.twin, of: id)
         }
     }
 

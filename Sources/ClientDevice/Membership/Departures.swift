@@ -3,6 +3,8 @@
 //     marked in the registry ──▶ a successor is added and rebuilt ──▶ dropped by the engine, recorded as
 //     failed ──▶ its memory freed ──▶ forgotten
 //
+// A member of an erasure set is replaced by its twin in one step instead (Twins).
+//
 // Whoever is killed between two of these steps leaves a set that the next client device reads the same
 // next step from (SetShape). A member is dropped as if it had failed: what is in flight is answered when
 // the registry knows that it is no member any more, and nothing is read from it after.
@@ -21,7 +23,7 @@ extension ClientDevice {
     /// The next step to the members that the layout wants.
     func nextStep(of volume: ManagedVolume) -> SetShape.Step {
         guard volume.retiring.isEmpty else { return .nothing }
-        // (Each member of an erasure set has bytes of its own: there is no spare one to move to.)
+        // (Each member of an erasure set has bytes of its own: who leaves is replaced by its twin.)
         if let stripes = volume.record.stripes {
             return present(volume).count < stripes.memberCount
                 ? .add(isUrgent: true) : .nothing
@@ -56,9 +58,18 @@ extension ClientDevice {
     }
 
     private func isMoving(_ volume: ManagedVolume) -> Bool {
+        if case .move = volume.twinning?.purpose { return true }
         let members = present(volume)
         return members.contains { isLeaving($0) }
             && members.contains { !isLeaving($0) && $0.state == .rebuilding }
+    }
+
+    /// Whether the only member that is missing is being moved: its twin will be it.
+    func awaitsTwin(_ volume: ManagedVolume) -> Bool {
+        guard let stripes = volume.record.stripes, case .move(let place) = volume.twinning?.purpose
+        else { return false }
+        let missing = stripes.members.subtracting(MemberSet(present(volume).map(\.index)))
+        return missing == MemberSet(place)
     }
 
     /// Drops a member; what is left of it is removed when its failure is recorded.

@@ -177,6 +177,26 @@ package enum Placement {
         return chosen
     }
 
+    /// Puts as many appliances in an order in which as few as can be meet the `members` they are a second of; nil
+    /// for a member that is missing.
+    package static func spread(_ appliances: [String], beside members: [String?]) -> [String] {
+        var free = appliances
+        var order: [String] = []
+        for (number, member) in members.enumerated() where !free.isEmpty {
+            // (One that will meet its own member later, if it is left over, goes first.)
+            let rest = Set(members[(number + 1)...])
+            let index =
+                free.firstIndex { $0 != member && rest.contains($0) }
+                ?? free.firstIndex { $0 != member }
+            order.append(free.remove(at: index ?? 0))
+        }
+        // The last one may have met its member: it changes places with the first.
+        if let last = order.indices.last, last > 0, order[last] == members[last] {
+            order.swapAt(0, last)
+        }
+        return order
+    }
+
     private static func best(
         of candidates: [PlacementCandidate], for size: ByteCount, beside sites: [PlacementSite]
     ) -> PlacementCandidate? {

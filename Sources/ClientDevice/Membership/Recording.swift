@@ -18,7 +18,7 @@ extension ClientDevice {
             do throws(RegistryError) {
                 let record = try commit(changes(for: decision, of: volume), to: id)
                 await volume.thread.recorded(decision, of: id, epoch: record.epoch)
-                await follow(decision, of: id)
+                await follow(decision, of: id, after: volume.record)
                 return
             } catch {
                 switch error {
@@ -31,9 +31,10 @@ extension ClientDevice {
                     log.error("volume \(volume.record.name): \(error)")
                 }
                 // (A cut that may have been made must not be undone: then only the registry can tell.)
-                if case .cut = decision, isUnchanged(volume.record) {
+                if decision.isCut, isUnchanged(volume.record) {
                     await volume.thread.refuseCut(of: id)
                     finishCut(of: id, .failure(error))
+                    await endTwins(of: id, because: .registry(error))
                     return
                 }
                 try? await Task.sleep(for: .milliseconds(interval))
@@ -84,11 +85,14 @@ extension ClientDevice {
             return [
                 .cut(member: member, snapshot: cut.snapshot, at: cut.createdAt, replacement: nil)
             ]
+        case .replace, .cutGeneration: return changes(for: volume.twinning)
         }
     }
 
-    /// What else follows from a decision that is durable now.
-    private func follow(_ decision: MembershipDecision, of id: VolumeID) async {
+    /// What else follows from a decision that is durable now; the volume was as in `former`.
+    private func follow(
+        _ decision: MembershipDecision, of id: VolumeID, after former: VolumeRecord
+    ) async {
         guard let volume = volumes[id] else { return }
         let name = volume.record.name
         switch decision {
@@ -114,6 +118,9 @@ extension ClientDevice {
             let held = await volume.thread.heldFor(id)
             volumes[id]?.snapshots = (try? registry.snapshots(of: id)) ?? volume.snapshots
             finishCut(of: id, .success(held))
+        case .replace(let member):
+            await placeTaken(member, from: former.member(member), of: id)
+        case .cutGeneration: await generationCut(of: id)
         }
         await enrolMembers(of: id)
         if case .fail = decision { await replaceMissingMembers(of: id) }
@@ -123,5 +130,15 @@ extension ClientDevice {
         guard let cut = volumes[id]?.cut else { return }
         volumes[id]?.cut = nil
         cut.finished.resume(with: result)
+    }
+}
+
+extension MembershipDecision {
+    /// Whether writes are held until it is recorded.
+    fileprivate var isCut: Bool {
+        switch self {
+        case .cut, .replace, .cutGeneration: true
+        case .fail, .promote: false
+        }
     }
 }

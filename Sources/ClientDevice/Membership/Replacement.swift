@@ -34,7 +34,7 @@ extension ClientDevice {
     /// Takes the next step to as many members as the layout wants, as far as appliances allow.
     func replaceMissingMembers(of id: VolumeID) async {
         guard let volume = volumes[id], volume.phase == .serving, !volume.isReplacing,
-            volume.cut == nil
+            volume.cut == nil, !awaitsTwin(volume)
         else { return }
         let step = nextStep(of: volume)
         if step != .add(isUrgent: true) { await forgetFailedMembers(of: id) }
@@ -45,7 +45,10 @@ extension ClientDevice {
         case .remove(let member, let minimum):
             volumes[id]?.obstacle = nil
             await retire(member, of: id, keeping: minimum)
-        case .nothing: volumes[id]?.obstacle = nil
+        case .nothing:
+            guard volume.record.stripes == nil || !volume.activeMembers.contains(where: isLeaving)
+            else { return await moveLeavingMember(of: id) }
+            volumes[id]?.obstacle = nil
         }
     }
 
@@ -176,7 +179,7 @@ extension ClientDevice {
         }
     }
 
-    private func place(
+    func place(
         _ size: ByteCount, for volume: ManagedVolume, on appliance: String?,
         inPlaceOf former: MemberIndex?, acceptsCrowding: Bool
     ) async throws(ReplacementError) -> String {
@@ -243,7 +246,8 @@ extension ClientDevice {
     /// Measures how fast rebuilds go, for whoever looks.
     func sampleRebuilds(of id: VolumeID) async {
         guard let volume = volumes[id], volume.phase == .serving,
-            volume.liveMembers.contains(where: { $0.state == .rebuilding }),
+            volume.twinning != nil
+                || volume.liveMembers.contains(where: { $0.state == .rebuilding }),
             let report = await volume.thread.report(id)
         else { return }
         let now = ContinuousClock.now

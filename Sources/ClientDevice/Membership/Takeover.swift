@@ -165,6 +165,9 @@ extension ClientDevice {
         setup.breaks = { [weak self] id, member, fault in
             Task { await self?.channelBroke(id, member, fault) }
         }
+        setup.drops = { [weak self] id, region in
+            Task { await self?.twinDropped(region, of: id) }
+        }
         let settled = await volume.thread.add(setup)
         volumes[id]?.phase = .serving
         volumes[id]?.hasLoggedWaiting = false
@@ -247,17 +250,20 @@ extension ClientDevice {
     /// Tells the resiliency logic of every reachable member who its set's members are.
     func enrolMembers(of id: VolumeID) async {
         guard let volume = volumes[id] else { return }
-        let live = volume.liveMembers
-        let cluster = ResiliencyCluster(
-            volume: id, epoch: volume.record.epoch,
-            members: live.map {
-                ResiliencyCluster.Member(
-                    index: $0.index, region: $0.region, appliance: $0.appliance)
-            })
-        for member in live where isReachable(member) {
+        let cluster = cluster(of: volume.record)
+        for member in volume.liveMembers where isReachable(member) {
             try? await call(member.appliance) { connection throws(ApplianceConnectionError) in
                 try connection.enrol(member.region, in: cluster)
             }
         }
+    }
+
+    func cluster(of record: VolumeRecord) -> ResiliencyCluster {
+        ResiliencyCluster(
+            volume: record.id, epoch: record.epoch,
+            members: record.liveMembers.map {
+                ResiliencyCluster.Member(
+                    index: $0.index, region: $0.region, appliance: $0.appliance)
+            })
     }
 }

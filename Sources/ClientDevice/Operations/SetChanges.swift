@@ -52,7 +52,6 @@ extension ClientDevice {
         try await waitForAddition(to: name)
         let volume = try findChangeable(name)
         let id = volume.record.id
-        guard volume.record.stripes == nil else { throw Self.staysInPlace(volume) }
         guard let member = present(volume).first(where: { $0.appliance == move.from }) else {
             throw ControlError(
                 .notFound,
@@ -61,7 +60,10 @@ extension ClientDevice {
         }
         guard !isLeaving(member) else {
             // Asked for again, perhaps by somebody who waits for the end of it.
-            if move.to == nil || present(volume).contains(where: { $0.appliance == move.to }) {
+            let isOnItsWay =
+                present(volume).contains { $0.appliance == move.to }
+                || volume.twinning?.region(of: member.index)?.appliance == move.to
+            if move.to == nil || isOnItsWay {
                 return await status(of: volume)
             }
             throw ControlError(
@@ -70,6 +72,10 @@ extension ClientDevice {
             )
         }
         if let target = move.to { try check(target, for: volume) }
+        guard volume.record.stripes == nil else {
+            try await moveByTwin(member, of: volume, to: move.to)
+            return try await self.volume(named: name)
+        }
         do throws(ReplacementError) {
             _ = try await addMember(
                 to: id, on: move.to, acceptsCrowding: false, inPlaceOf: member.index)
@@ -83,6 +89,39 @@ extension ClientDevice {
         }
         log.info("volume \(name): its member on \(move.from) is being moved")
         return try await self.volume(named: name)
+    }
+
+    /// Has a twin of a member of an erasure set filled elsewhere, which will take its place.
+    private func moveByTwin(
+        _ member: MemberRecord, of volume: ManagedVolume, to appliance: String?
+    ) async throws(ControlError) {
+        let name = volume.record.name
+        let id = volume.record.id
+        guard volume.twinning == nil else {
+            throw ControlError(
+                .conflict, "another member of \(name) is being moved; wait for the end of that")
+        }
+        guard member.state == .active else {
+            throw ControlError(
+                .unavailable,
+                "the member of \(name) on \(member.appliance) is \(member.state.rawValue): wait until it is whole, or "
+                    + "until another takes its place")
+        }
+        do {
+            let size = RegionLayout.regionSize(forDataOf: volume.record.regionDataSize)
+            let home = try await place(
+                size, for: volume, on: appliance, inPlaceOf: member.index, acceptsCrowding: false)
+            // (The mark first: who takes over finds it, and begins anew.)
+            try commit([.setLeaving(member.index, true)], to: id)
+            try await beginTwins(.move(member.index), of: id, on: [(member.index, home)])
+        } catch {
+            if volumes[id]?.record.member(member.index)?.isLeaving == true {
+                _ = try? commit([.setLeaving(member.index, false)], to: id)
+            }
+            throw ControlError(
+                .unavailable, "the member of \(name) stays on \(member.appliance): \(error)")
+        }
+        log.info("volume \(name): its member on \(member.appliance) is being moved")
     }
 }
 
@@ -114,8 +153,7 @@ extension ClientDevice {
             guard volume.phase == .serving, present.contains(where: { $0.appliance == name }) else {
                 continue
             }
-            guard volume.record.stripes == nil else { throw Self.staysInPlace(volume) }
-            let size = RegionLayout.regionSize(forDataOf: volume.record.size)
+            let size = RegionLayout.regionSize(forDataOf: volume.record.regionDataSize)
             do throws(PlacementError) {
                 let chosen = try Placement.choose(
                     1, regionsOf: size, among: candidates,
@@ -134,14 +172,6 @@ extension ClientDevice {
     }
 
     // MARK: What is asked for must make sense
-
-    /// Each member of an erasure set has bytes of its own: the set would have to lose redundancy first.
-    private static func staysInPlace(_ volume: ManagedVolume) -> ControlError {
-        ControlError(
-            .invalid,
-            "members of \(volume.record.layout) cannot be moved: create another volume and copy \(volume.record.name)"
-        )
-    }
 
     private func findChangeable(_ name: String) throws(ControlError) -> ManagedVolume {
         let volume = try find(name)

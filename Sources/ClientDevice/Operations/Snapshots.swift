@@ -1,4 +1,4 @@
-// Snapshots: a region is removed from its set and served by itself.
+// Snapshots: a region is removed from its set and served by itself. (Of erasure sets: see Generations.)
 //
 //     [extend by one member, wait until it is whole]  ──▶ hold, drain, record, release ──▶ publish
 //
@@ -40,19 +40,18 @@ extension ClientDevice {
     ) async throws(ControlError) -> CreatedSnapshot {
         let record = try find(name).record
         let id = record.id
-        guard record.stripes == nil else {
-            throw ControlError(
-                .invalid,
-                "no region of \(record.layout) is a snapshot by itself: create another volume and copy \(name)"
-            )
-        }
         try check(creation.name, id)
+        if record.stripes != nil { try checkGeneration(creation, of: id) }
         volumes[id]?.isSnapshotting = true
         defer { volumes[id]?.isSnapshotting = false }
         let held: UInt64
         do {
-            let member = try await prepareCut(of: id, immediate: creation.immediate)
-            held = try await cut(member, of: id, as: creation.name)
+            if record.stripes != nil {
+                held = try await cutGeneration(of: id, as: creation.name)
+            } else {
+                let member = try await prepareCut(of: id, immediate: creation.immediate)
+                held = try await cut(member, of: id, as: creation.name)
+            }
         } catch let error as ControlError {
             throw error
         } catch {
@@ -150,10 +149,17 @@ extension ClientDevice {
     /// Maps every snapshot whose memory is there and that is not served yet; true when there were any.
     @discardableResult
     func openSnapshots(of id: VolumeID) async -> Bool {
-        guard let volume = volumes[id] else { return false }
+        guard let volume = volumes[id], !volume.isOpeningSnapshots else { return false }
+        volumes[id]?.isOpeningSnapshots = true
+        defer { volumes[id]?.isOpeningSnapshots = false }
         var hasOpened = false
-        for snapshot in volume.snapshots where !volume.readySnapshots.contains(snapshot.name) {
-            guard appliances[snapshot.appliance]?.isUp == true,
+        for snapshot in volume.snapshots {
+            guard snapshot.stripes == nil else {
+                if await openGeneration(snapshot, of: id) { hasOpened = true }
+                continue
+            }
+            guard !volume.readySnapshots.contains(snapshot.name),
+                appliances[snapshot.appliance]?.isUp == true,
                 appliances[snapshot.appliance]?.description?.incarnation == snapshot.incarnation
             else { continue }
             do {
@@ -186,7 +192,13 @@ extension ClientDevice {
         let volume = try find(name)
         let id = volume.record.id
         let key = SnapshotKey(volume: id, name: snapshot)
-        let clients = await volume.thread.connectionCount(of: key)
+        let generation = volume.generations[snapshot]
+        let clients =
+            if let generation {
+                await volume.thread.connectionCount(of: generation)
+            } else {
+                await volume.thread.connectionCount(of: key)
+            }
         guard clients == 0 else {
             throw ControlError(
                 .conflict,
@@ -201,9 +213,15 @@ extension ClientDevice {
         volumes[id]?.snapshots.removeAll { $0.name == snapshot }
         volumes[id]?.readySnapshots.remove(snapshot)
         await publish()
-        await volume.thread.remove(key)
-        if appliances[record.appliance]?.description?.incarnation == record.incarnation {
-            await free(record.region, on: record.appliance)
+        volumes[id]?.generations[snapshot] = nil
+        if let generation {
+            await volume.thread.remove(generation)
+        } else {
+            await volume.thread.remove(key)
+        }
+        // (Who is out of reach gives its region back when it answers again.)
+        for member in record.members where isThere(member) {
+            await free(member.region, on: member.appliance)
         }
         log.info("snapshot \(name)@\(snapshot) is deleted")
     }

@@ -49,28 +49,40 @@ extension ClientDevice {
                 flushes: UInt64(counters.flushes), discards: UInt64(counters.discards),
                 readBytes: ByteCount(counters.readBytes),
                 writtenBytes: ByteCount(counters.writtenBytes), errors: UInt64(counters.errors)),
-            scrub: volume.scrub, rebuildLimit: report?.rebuildLimit,
-            iopsLimit: volume.limits.iops, bandwidthLimit: volume.limits.bandwidth,
-            obstacle: volume.obstacle,
+            scrub: volume.scrub, generation: generation(of: volume, report),
+            rebuildLimit: report?.rebuildLimit, iopsLimit: volume.limits.iops,
+            bandwidthLimit: volume.limits.bandwidth, obstacle: volume.obstacle,
             reservedBytes: ByteCount(
-                UInt64(volume.record.members.count)
+                UInt64(volume.record.members.count + (volume.twinning?.regions.count ?? 0))
                     * RegionLayout.regionSize(forDataOf: volume.record.regionDataSize).bytes))
     }
 
     private func status(
         of member: MemberRecord, _ volume: ManagedVolume, _ report: VolumeReport?
     ) -> MemberStatus {
-        var progress: RebuildProgress?
-        if member.state == .rebuilding, let standing = report?.rebuilds[member.index] {
-            let speed = volume.samples[member.index]?.bytesPerSecond ?? 0
-            progress = RebuildProgress(
-                doneBytes: standing.total - standing.missing, totalBytes: standing.total,
-                bytesPerSecond: ByteCount(UInt64(speed)),
-                secondsLeft: speed > 0 ? Double(standing.missing.bytes) / speed : nil)
-        }
+        // (Of a member that is being moved: that of the region which will take its place.)
+        let successor =
+            volume.twinning?.purpose == .move(member.index)
+            ? volume.twinning?.region(of: member.index) : nil
+        let rebuilt = successor == nil ? member.index : member.index.twin
         return MemberStatus(
             index: member.index, appliance: member.appliance, region: member.region,
-            state: member.state, isLeaving: isLeaving(member), rebuild: progress)
+            state: member.state, isLeaving: isLeaving(member),
+            rebuild: member.state == .rebuilding || successor != nil
+                ? progress(of: rebuilt, volume, report) : nil,
+            successor: successor?.appliance)
+    }
+
+    /// How far a member or twin is that is being filled.
+    func progress(
+        of member: MemberIndex, _ volume: ManagedVolume, _ report: VolumeReport?
+    ) -> RebuildProgress? {
+        guard let standing = report?.rebuilds[member] else { return nil }
+        let speed = volume.samples[member]?.bytesPerSecond ?? 0
+        return RebuildProgress(
+            doneBytes: standing.total - standing.missing, totalBytes: standing.total,
+            bytesPerSecond: ByteCount(UInt64(speed)),
+            secondsLeft: speed > 0 ? Double(standing.missing.bytes) / speed : nil)
     }
 
     func statuses(ofSnapshots volume: ManagedVolume) async -> [SnapshotStatus] {
@@ -88,8 +100,11 @@ extension ClientDevice {
             name: snapshot.name, volume: volume.record.name,
             createdAt: Self.date(snapshot.createdAt), sizeBytes: snapshot.size,
             appliance: snapshot.appliance, uri: uri(of: export),
-            state: state(of: snapshot, isReady: isReady),
-            residentBytes: isReady ? await resident(snapshot) : .zero)
+            state: snapshot.stripes == nil
+                ? state(of: snapshot, isReady: isReady)
+                : state(ofGeneration: snapshot, isReady: isReady),
+            residentBytes: isReady ? await resident(snapshot) : .zero,
+            regions: snapshot.stripes == nil ? nil : regions(ofGeneration: snapshot))
     }
 
     private func state(of snapshot: SnapshotRecord, isReady: Bool) -> SnapshotState {
@@ -107,11 +122,15 @@ extension ClientDevice {
     }
 
     private func resident(_ snapshot: SnapshotRecord) async -> ByteCount {
-        let description = try? await call(snapshot.appliance) {
-            connection throws(ApplianceConnectionError) in
-            try connection.describe(snapshot.region)
+        var resident = ByteCount.zero
+        for member in snapshot.members where isThere(member) {
+            let description = try? await call(member.appliance) {
+                connection throws(ApplianceConnectionError) in
+                try connection.describe(member.region)
+            }
+            resident = resident + (description?.resident ?? .zero)
         }
-        return description?.resident ?? .zero
+        return resident
     }
 
     private func health(of volume: ManagedVolume) -> VolumeHealth {

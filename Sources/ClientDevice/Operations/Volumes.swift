@@ -113,6 +113,11 @@ extension ClientDevice: ControlledDevice {
                 .conflict,
                 "volume \(name) has \(report.connections) clients connected; disconnect them first")
         }
+        guard volume.twinning?.isCutting != true else {
+            throw ControlError(
+                .conflict, "a member of \(name) is taking another's place; try again in a moment")
+        }
+        await endTwins(of: id, because: .calledOff)
         do throws(RegistryError) {
             _ = try registry.deleteVolume(named: name)
         } catch {

@@ -12,6 +12,11 @@ extension ResiliencySet {
     @inline(__always)
     var canServe: Bool { reachable.count >= membersNeeded }
 
+    /// A twin may have taken a member's place already: which of the two is the member, the registry will tell.
+    public var isPlaceOpen: Bool {
+        if case .under(.replace) = recording { true } else { false }
+    }
+
     /// Too few members are left: nothing goes on until they are back, and all were opened anew.
     mutating func standStill() {
         if active.count >= membersNeeded { absent = active }
@@ -37,6 +42,7 @@ extension ResiliencySet {
         mapStores = 0
         liveness.probed = MemberSet()
         redoSteps = []
+        dropTwins(twins)
     }
 
     /// Goes on with the active members but for `missing`: they were opened anew.
@@ -47,19 +53,19 @@ extension ResiliencySet {
         missing: MemberSet, intents: [(member: MemberIndex, slot: UInt8, content: IntentSlot)]
     ) {
         let back = active.subtracting(missing)
-        guard stripes != nil, !absent.isEmpty, phase != .fenced, back.count >= membersNeeded else {
-            return
-        }
+        guard stripes != nil, !absent.isEmpty, phase != .fenced, back.count >= membersNeeded,
+            !isPlaceOpen, !isFrozen
+        else { return }
         standStill()
         absent = MemberSet()
         phase = .repairing
         isClosingRepair = false
         for member in back { heard(from: member, askedAt: now) }
-        dropRecords(on: rebuilding)
+        dropRecords(on: rebuilding.members)
         found = intents.map { FoundIntent(member: $0.member, slot: $0.slot, content: $0.content) }
         for member in missing.intersection(active) { memberFailed(member) }
         // (What was on its way to them is not: failures are recorded when all have the maps.)
-        for member in dirty.members { storeMap(of: member, on: keepers) }
+        for member in dirty.members.members { storeMap(of: member, on: keepers) }
         recordNext()
         replan()
     }

@@ -20,9 +20,9 @@ import RemoteMemory
 /// What is known of the members' answers.
 struct Liveness {
     /// When what each member answered last was asked for.
-    var confirmed = [UInt64](repeating: 0, count: MemberIndex.limit)
+    var confirmed = [UInt64](repeating: 0, count: MemberIndex.count)
     /// When each member answered last, whatever it was asked.
-    var answered = [UInt64](repeating: 0, count: MemberIndex.limit)
+    var answered = [UInt64](repeating: 0, count: MemberIndex.count)
     /// Members with a probe on its way.
     var probed = MemberSet()
     var nextProbe: UInt64 = 0

@@ -30,6 +30,15 @@ extension ResiliencySet {
     /// memory that is mapped). Such a member is dropped like any other unless it is the last copy: that
     /// one goes on being read, written and copied from until another member is whole.
     public mutating func memberLost(_ member: MemberIndex, isAccessible: Bool) {
+        if isFrozen {
+            // (Memory that is mapped outlives its appliance.)
+            if !isAccessible { frozenMemberFailed(member) }
+            return
+        }
+        if member.isTwin {
+            dropTwin(member)
+            return startWaiting()
+        }
         if isAccessible, isNeeded(member) {
             forsaken.insert(member)
             return
@@ -137,10 +146,10 @@ extension ResiliencySet {
             dirty.forget(member)
             cut = .none
             if active.isEmpty { readoptLast() }
+        case .replace(let member): takePlace(of: member)
+        case .cutGeneration: releaseGeneration()
         }
-        if case .ready(let member) = cut, !active.contains(member) || active.count == 1 {
-            cut = .none
-        }
+        endVainCut()
         closeRepair()
         resumeRedo()
         recordNext()
@@ -153,9 +162,13 @@ extension ResiliencySet {
     ///
     /// (A failure or promotion is tried again by the driver until the registry holds it.)
     public mutating func cutRefused() {
-        guard case .under(.cut) = recording else { return }
+        switch recording {
+        case .under(.cut), .under(.replace), .under(.cutGeneration): break
+        case .idle, .under(.fail), .under(.promote): return
+        }
         recording = .idle
         cut = .none
+        dropLostTwins()
         recordNext()
         releaseRecorded()
         startWaiting()
@@ -168,6 +181,8 @@ extension ResiliencySet {
 
     /// An operation on a member failed: the member is dropped, unless it is the last.
     mutating func memberFailed(_ member: MemberIndex) {
+        if member.isTwin { return dropTwin(member) }
+        if isFrozen { return frozenMemberFailed(member) }
         // (Of a set that stands still: it is opened anew before anything else is asked of it.)
         if stripes != nil, absent.contains(member) { return }
         if isNeeded(member) {
@@ -236,9 +251,9 @@ extension ResiliencySet {
         let decision: MembershipDecision
         if !unrecorded.isEmpty {
             decision = .fail(unrecorded)
-        } else if case .ready(let member) = cut {
-            decision = .cut(member)
-        } else if let member = dirty.whole.first {
+        } else if case .ready(let subject) = cut {
+            decision = subject.decision
+        } else if let member = dirty.whole.members.first {
             decision = .promote(member)
         } else {
             return

@@ -10,7 +10,8 @@
 //
 //     something in place  ⇒  every member that it concerns, and is active in the registry, has the record
 //     acknowledged        ⇒  the same
-//     record              ⇒  it names all of them, also those that failed here and not yet in the registry
+//     record              ⇒  it names all of them, also those that failed here and not yet in the registry;
+//                            but no twin, which no successor knows of
 //     slot used again     ⇒  landed on all that took part; who failed meanwhile is failed in the registry
 //
 // The stripes stay locked until the step has landed: what is read then is what was acknowledged, and no two
@@ -21,7 +22,7 @@ import RemoteMemory
 extension ResiliencySet {
     mutating func startStripedChange(_ index: Int, _ stripes: StripeGeometry) -> Bool {
         guard phase == .serving, cut == .none, canServe,
-            table.reserve(stripes.memberCount + 2, for: index)
+            table.reserve(stripes.memberCount + twins.count + 2, for: index)
         else { return false }
         guard let (slot, sequence) = slots.take() else {
             table.unreserve(index)
@@ -49,7 +50,7 @@ extension ResiliencySet {
         let locked = stripes.wholeStripes(step)
         let touched = stripes.touched(by: step)
         let holders = rebuilding.isEmpty ? rebuilding : dirty.holders(of: locked)
-        let takers = touched.intersection(active.union(holders))
+        let takers = touched.withTwins.intersection(active.union(holders))
         let isRun = stripes.isRun(step)
         table[index].marks = MemberSet()
         if !dirty.away.isEmpty {
@@ -60,7 +61,7 @@ extension ResiliencySet {
         }
         table[index].intent = Intent(
             epoch: epoch, sequence: sequence, range: step, kind: isRun && isZero ? .zero : .write,
-            members: takers.union(touched.intersection(unrecorded)))
+            members: takers.members.union(touched.intersection(unrecorded)))
         striped[index].takers = takers
         recordHolders[Int(table[index].slot)] = takers
         striped[index].step = step
@@ -70,7 +71,7 @@ extension ResiliencySet {
         if !isRun {
             let parity = stripes.parityMembers(of: step.start.bytes / stripes.stripeSize.bytes)
             choice = StripeChoice(
-                step, parity: parity.intersection(takers), usable: usable, stripes)
+                step, parity: parity.intersection(takers.places), usable: usable, stripes)
         }
         striped[index].path = choice.path
         guard !choice.sources.isEmpty else { return logStep(index, stripes) }
@@ -87,9 +88,9 @@ extension ResiliencySet {
         if table[index].intent.kind == .write {
             let parity =
                 stripes.isRun(step)
-                ? takers
+                ? takers.places
                 : stripes.parityMembers(of: step.start.bytes / stripes.stripeSize.bytes)
-                    .intersection(takers)
+                    .intersection(takers.places)
             if !parity.isEmpty {
                 effects.push(
                     .encode(

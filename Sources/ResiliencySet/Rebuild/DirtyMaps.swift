@@ -28,11 +28,11 @@ final class DirtyMap {
 struct DirtyMaps: ~Copyable {
     /// Failed members whose memory may still be there.
     private(set) var away = MemberSet()
-    /// Members being rebuilt.
+    /// Members being rebuilt, and twins.
     private(set) var rebuilding = MemberSet()
     /// Members being rebuilt that miss nothing any more.
     private(set) var whole = MemberSet()
-    private var maps: [DirtyMap?] = Array(repeating: nil, count: MemberIndex.limit)
+    private var maps: [DirtyMap?] = Array(repeating: nil, count: MemberIndex.count)
     private var lives: UInt32 = 0
     let deviceSize: ByteCount
     let extentSize: ByteCount

@@ -8,7 +8,7 @@
 public import RemoteMemory
 
 extension ResiliencySet {
-    /// The members that keep maps: all that are active or about to be.
+    /// The members that keep maps: all that are active or about to be, whole twins included.
     var keepers: MemberSet { active.union(dirty.whole) }
 
     /// The words of the dirty map of a member, as they are to be stored now.

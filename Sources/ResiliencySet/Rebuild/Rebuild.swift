@@ -51,7 +51,7 @@ extension ResiliencySet {
                 start(index)
                 return true
             }
-            if !dirty.whole.isEmpty, recording == .idle, mapStores == 0 {
+            if !dirty.whole.members.isEmpty, recording == .idle, mapStores == 0 {
                 recordNext()
                 if recording != .idle { return true }
             }
@@ -61,11 +61,12 @@ extension ResiliencySet {
 
     /// Picks the next extent to copy; nil when one is under way, or none is missing or allowed.
     ///
-    /// The member that misses least comes first: so redundancy is back soonest.
+    /// The member that misses least comes first: so redundancy is back soonest. Twins come last.
     private mutating func nextToCopy() -> (member: MemberIndex, range: ByteRange)? {
         guard rebuild.copying == nil else { return nil }
         var choice: (member: MemberIndex, missing: Int)?
-        for member in dirty.rebuilding.subtracting(dirty.whole) {
+        let missing = dirty.rebuilding.subtracting(dirty.whole)
+        for member in missing.members.isEmpty ? missing : missing.members {
             guard let map = dirty[member] else { continue }
             if let choice, choice.missing <= map.extents.setCount { continue }
             choice = (member, map.extents.setCount)
@@ -149,14 +150,14 @@ extension ResiliencySet {
     mutating func held(_ range: ByteRange, on member: MemberIndex) {
         let extent = Int(range.start.bytes / dirty.extentSize.bytes)
         dirty.copied(extent, to: member)
-        storeMapWord(extent / 64, of: member)
+        if !member.isTwin { storeMapWord(extent / 64, of: member) }
         if dirty.whole.contains(member) { makeKeeper(member) }
     }
 
     /// A member that misses nothing keeps the other members' maps from now on, like active ones do; its
     /// promotion waits until it has them.
     mutating func makeKeeper(_ member: MemberIndex) {
-        for other in dirty.members where other != member {
+        for other in dirty.members.members where other != member {
             storeMap(of: other, on: MemberSet(member))
         }
         recordNext()

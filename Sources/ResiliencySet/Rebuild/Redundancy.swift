@@ -32,7 +32,7 @@ extension ResiliencySet {
 
     private func redundancy(of extent: Int) -> Redundancy {
         var found = Redundancy(holders: active.count, isRebuilding: false)
-        for member in dirty.rebuilding {
+        for member in dirty.rebuilding.subtracting(dirty.rebuilding.twins) {
             guard let map = dirty[member] else { continue }
             if map.extents.contains(extent) {
                 found.isRebuilding = true

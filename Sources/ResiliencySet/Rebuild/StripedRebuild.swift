@@ -1,4 +1,5 @@
-// Rebuilding members of an erasure set: K survivors are read once for all members that miss an extent.
+// Rebuilding members of an erasure set: K survivors are read once for all members that miss an extent. Twins
+// are filled in the same way, from their members where these are there.
 //
 //     extent    rows ──▶ fetch from K ──▶ each target works out its own, and stores ──▶ next rows
 //
@@ -25,15 +26,21 @@ extension ResiliencySet {
             table.remove(index)
             return false
         }
-        guard table.reserve(stripes.memberCount + 1, for: index) else { return false }
+        guard table.reserve(stripes.memberCount + twins.count + 1, for: index) else {
+            return false
+        }
         guard let work = workAreas.take() else {
             table.unreserve(index)
             return false
         }
         table.setStage(index, .running)
         striped[index].work = work
-        if table[index].progress == .zero { table[index].next = targets }
         table[index].next = table[index].next.intersection(targets)
+        if table[index].next.isEmpty {
+            // (A copy that went back begins anew: who was left out of some rows misses the extent.)
+            table[index].progress = .zero
+            table[index].next = targets
+        }
         beginCopyStep(index, stripes)
         return true
     }
@@ -42,8 +49,12 @@ extension ResiliencySet {
         let step = stripes.readStep(of: rest(of: index))
         striped[index].step = step
         let window = stripes.rows(of: step)
-        let sources = stripes.enough(of: usable, first: MemberSet())
-        fetch(index, from: sources) { _ in window }
+        // (What twins are to hold is there, with their members: it need not be worked out.)
+        let places = table[index].next.places
+        let isThere = usable.isSuperset(of: places) && places.count <= stripes.dataShards
+        fetch(index, from: isThere ? places : stripes.enough(of: usable, first: places)) { _ in
+            window
+        }
     }
 
     mutating func completeStripedCopy(

@@ -28,7 +28,7 @@ extension ResiliencySet {
     private mutating func plan() -> ByteCount {
         isPlanStale = false
         isClosingRepair = false
-        for member in dirty.members { markFound(asMissingOn: member) }
+        for member in dirty.members.members { markFound(asMissingOn: member) }
         if stripes != nil { return planRedo() }
         let steps = RepairPlan.steps(for: found, active: active)
         repairSteps = steps.reversed()
@@ -59,7 +59,7 @@ extension ResiliencySet {
     mutating func beginClosingRepair() {
         found = []
         isClosingRepair = true
-        for member in dirty.members { storeMap(of: member, on: keepers) }
+        for member in dirty.members.members { storeMap(of: member, on: keepers) }
         closeRepair()
     }
 

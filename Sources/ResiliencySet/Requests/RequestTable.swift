@@ -88,9 +88,9 @@ struct Entry: BitwiseCopyable {
 struct RequestTable: ~Copyable {
     /// The most requests of one volume in flight; beyond it connections are not received from.
     static let capacity = 256 + spare
-    /// Kept for work that is nobody's request: a probe and a few map stores a member, a copy, a step of
-    /// repair, a comparison.
-    static let spare = 64
+    /// Kept for work that is nobody's request: a probe of each member and twin, a few map stores a member, a
+    /// copy, a step of repair, a comparison.
+    static let spare = 96
     static let none: Int16 = -1
 
     private let entries = FixedArray<Entry>(repeating: Entry(), count: Self.capacity)
@@ -233,6 +233,12 @@ struct RequestTable: ~Copyable {
         entries[index].reserved = effects
         reserved += effects
         return true
+    }
+
+    /// Sets room for one more effect aside for an entry that runs, out of what is spare.
+    mutating func reserveMore(for index: Int) {
+        entries[index].reserved += 1
+        reserved += 1
     }
 
     /// Gives back what `reserve` set aside for an entry that cannot run after all.

@@ -166,7 +166,11 @@ extension ResiliencySet {
         }
         let window = stripes.rows(of: striped[index].step)
         let (work, sources) = (striped[index].work, striped[index].sources)
-        ask(striped[index].takers, index, .applying) { _ in
+        // (A twin that holds the extent has it from the member that is wrong.)
+        let twins = dirty.holders(of: striped[index].range).twins
+        let targets = striped[index].takers.withTwins.intersection(
+            striped[index].takers.union(twins))
+        ask(targets, index, .applying) { _ in
             .rebuild(window: window, work: work, sources: sources)
         }
     }

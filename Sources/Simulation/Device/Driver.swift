@@ -116,7 +116,7 @@ extension SimulatedDevice {
 
     private func post(_ operation: RemoteOperation, _ channel: Channel, copied: [UInt64]?) {
         let key = channel.await(
-            OutstandingOperation(fail: { [self] in complete(operation, .failed) }))
+            OutstandingOperation(fail: { [self] in complete(operation, .failed, by: channel) }))
         if mutation(.completesEarly), operation.isPlacement {
             world.after(2000, at: .device(self)) { [self] in
                 channel.resolve(key) { [self] in complete(operation, .done) }
@@ -126,7 +126,7 @@ extension SimulatedDevice {
         world.send(channel, from: self) { [self] in
             guard let region = channel.appliance.regions[channel.region] else {
                 return world.answer(channel, to: self) { [self] in
-                    channel.resolve(key) { [self] in complete(operation, .failed) }
+                    channel.resolve(key) { [self] in complete(operation, .failed, by: channel) }
                 }
             }
             guard region.grants(channel, mutation: world.mutation) else {
@@ -153,7 +153,7 @@ extension SimulatedDevice {
             channel.resolve(key) { [self] in
                 if operation.isChange { world.probes.hit(.zombieWriteRefused) }
                 world.note("device \(number) is refused by \(channel.appliance.name)")
-                complete(operation, .fenced)
+                complete(operation, .fenced, by: channel)
             }
         }
     }
@@ -178,7 +178,7 @@ extension SimulatedDevice {
                 }
                 // (A work area may be somebody else's by now.)
                 if engine.awaits(operation.ticket, from: operation.member) { take?() }
-                complete(operation, outcome)
+                complete(operation, outcome, by: channel)
             }
         }
     }

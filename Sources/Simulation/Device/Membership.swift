@@ -12,7 +12,12 @@ extension SimulatedDevice {
         var then: (Bool) -> Void
 
         var isCut: Bool {
-            changes.contains { if case .cut = $0 { true } else { false } }
+            changes.contains { change in
+                switch change {
+                case .cut, .cutGeneration, .replace: true
+                case .fail, .add, .promote, .remove, .setLayout, .setLeaving: false
+                }
+            }
         }
     }
 
@@ -125,6 +130,8 @@ extension SimulatedDevice {
                 engine.recorded(decision, epoch: record.epoch)
                 drain()
             }
+        case .replace(let member): replace(member)
+        case .cutGeneration: cutGeneration()
         }
     }
 
@@ -139,9 +146,12 @@ extension SimulatedDevice {
             self.cut = nil
         }
         if let absent = engine.absent.first { return reconnect(absent) }
-        guard engine.phase == .serving, !isReplacing, changes.isEmpty, !isChanging, cut == nil
+        guard engine.phase == .serving, !isReplacing, changes.isEmpty, !isChanging, cut == nil,
+            !engine.isCutting
         else { return }
-        if wantsSnapshot { beginSnapshot() }
+        if world.coder != nil { carryTwinsOn() } else if wantsSnapshot { beginSnapshot() }
+        // (Who takes a place is not added to it meanwhile.)
+        guard !engine.isCutting, !isChanging else { return }
         if world.registry.snapshots.count > 2 { deleteOldestSnapshot() }
         replaceMissing()
     }
@@ -276,14 +286,16 @@ extension SimulatedDevice {
             isDeleting = false
             guard case .success(let gone) = result else { return }
             world.note("snapshot \(gone.name) is deleted")
-            for appliance in world.appliances where appliance.name == gone.appliance {
-                appliance.regions[gone.region] = nil
+            for member in gone.members {
+                for appliance in world.appliances where appliance.name == member.appliance {
+                    appliance.regions[member.region] = nil
+                }
             }
         }
     }
 
     private func beginSnapshot() {
-        guard world.coder == nil, engine.active.count > 1, engine.unrecorded.isEmpty,
+        guard engine.active.count > 1, engine.unrecorded.isEmpty,
             let victim = engine.active.last
         else { return }
         wantsSnapshot = false

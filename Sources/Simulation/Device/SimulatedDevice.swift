@@ -43,10 +43,10 @@ final class SimulatedDevice {
     var engine: ResiliencySet
     var isServing = false
     var record: VolumeRecord
-    var channels = [Channel?](repeating: nil, count: MemberIndex.limit)
+    var channels = [Channel?](repeating: nil, count: MemberIndex.count)
     var links: [Link?]
     /// Which region each member of the engine has or had: dirty maps name them. (The record may be ahead.)
-    var identities = [RegionID?](repeating: nil, count: MemberIndex.limit)
+    var identities = [RegionID?](repeating: nil, count: MemberIndex.count)
     var requests = [Request](repeating: Request(), count: 256)
     var freeTokens = Array((0..<256).reversed())
     /// Clients whose requests wait for room.
@@ -60,6 +60,9 @@ final class SimulatedDevice {
     var isReplacing = false
     var isReconnecting = false
     var wantsSnapshot = false
+    var wantsMove = false
+    /// Twins are made, for a move or a snapshot of an erasure set.
+    var twinning: Twinning?
     var isDeleting = false
     /// Active members could not be opened at its takeover.
     var hasLostMembers = false
@@ -145,7 +148,8 @@ final class SimulatedDevice {
         if engine.isQuiet { engine.markCompleted() }
         drain()
         var steps = 0
-        while life == .running, steps < world.scenario.backgroundSteps, engine.advanceBackground() {
+        let limit = world.scenario.backgroundSteps * (engine.twins.isEmpty ? 1 : 4)
+        while life == .running, steps < limit, engine.advanceBackground() {
             drain()
             steps += 1
         }
@@ -163,6 +167,7 @@ final class SimulatedDevice {
             case .reply(let token, let outcome): answer(Int(token), outcome)
             case .record(let decision): record(decision)
             case .disconnect(let member): disconnect(member)
+            case .dropTwin(let twin): twinDropped(twin)
             }
         }
         noteAbsence()
@@ -242,12 +247,22 @@ final class SimulatedDevice {
         }
     }
 
-    /// The engine is told of an outcome.
-    func complete(_ operation: RemoteOperation, _ outcome: OperationOutcome) {
+    /// The engine is told of an outcome; `channel` is the one it came by.
+    ///
+    /// (A twin that was asked may be the member by now.)
+    func complete(
+        _ operation: RemoteOperation, _ outcome: OperationOutcome, by channel: Channel? = nil
+    ) {
         engine.setTime(world.now)
         if outcome == .failed || outcome == .sourceFailed { noteLoss() }
-        engine.complete(operation.ticket, on: operation.member, outcome)
+        engine.complete(operation.ticket, on: channel?.member ?? operation.member, outcome)
         drain()
+        // (Back to back, as the product does: a twin is to be whole while clients are still there.)
+        if case .rebuild = operation.action, life == .running, !engine.twins.isEmpty,
+            engine.advanceBackground()
+        {
+            drain()
+        }
     }
 
     private func disconnect(_ member: MemberIndex) {
@@ -291,6 +306,13 @@ final class SimulatedDevice {
                 continue
             }
             engine.memberLost(member.index, isAccessible: true)
+            drain()
+        }
+        for region in twinning?.regions ?? [] where region.appliance == appliance.name {
+            guard region.incarnation != appliance.incarnation || appliance.life == .dead else {
+                continue
+            }
+            engine.memberLost(region.index.twin, isAccessible: true)
             drain()
         }
     }

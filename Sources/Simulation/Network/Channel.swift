@@ -10,7 +10,7 @@ final class Channel {
     let id: Int
     let appliance: SimulatedAppliance
     let region: RegionID
-    let member: MemberIndex
+    var member: MemberIndex
     private let run: Int
     /// The device may send; outcomes are of interest.
     var isOpen = true

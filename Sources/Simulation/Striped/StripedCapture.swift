@@ -11,6 +11,11 @@ extension SimulatedDevice {
     {
         let member = operation.member
         switch operation.action {
+        case .redo, .apply:
+            if member.isTwin, mutation(.forgetsTwins) { return { _ in .done } }
+        default: break
+        }
+        switch operation.action {
         case .redo(let slot, let intent, let token, let marks):
             return captureRedo(member, slot, intent, token, marks)
         case .apply(let slot, let intent, _):
@@ -103,7 +108,7 @@ extension SimulatedDevice {
         case .apply: if engine.phase == .repairing { world.probes.hit(.recordCarriedOut) }
         case .discard: world.probes.hit(.recordDropped)
         case .rebuild:
-            if engine.rebuilding.count > 1 { world.probes.hit(.severalRebuiltAtOnce) }
+            if engine.rebuilding.members.count > 1 { world.probes.hit(.severalRebuiltAtOnce) }
         case .redo(let slot, _, _, _):
             if Int(slot) == stripes.redoSlotCount - 1 { world.probes.hit(.redoSlotsTaken) }
         default: return

@@ -142,7 +142,7 @@ extension SimulatedDevice {
             guard shard >= stripes.dataShards else {
                 return StripedTag.pattern(id, volumeRange(shard, stripe, span))
             }
-            return work[Int(slot)][member]?.tags(of: span) ?? []
+            return work[Int(slot)][member.place]?.tags(of: span) ?? []
         }
     }
 

@@ -96,8 +96,11 @@ struct DrainReport: Codable {
             members: status.volumes.reduce(0) { count, volume in
                 count + volume.members.count { $0.appliance == name }
             },
-            snapshots: status.volumes.flatMap(\.snapshots).filter { $0.appliance == name }
-                .map { "\($0.volume)@\($0.name)" })
+            snapshots: status.volumes.flatMap(\.snapshots).filter { snapshot in
+                guard let regions = snapshot.regions else { return snapshot.appliance == name }
+                return regions.contains { $0.appliance == name }
+            }
+            .map { "\($0.volume)@\($0.name)" })
     }
 
     /// Why the work does not go on, and what to do; nil while it does.

@@ -48,6 +48,11 @@ enum Description {
         if let scrub = volume.scrub {
             lines.append(ProgressBar.line(title: "scrub      ", scrub, cells: 0))
         }
+        if let generation = volume.generation {
+            lines.append(
+                ProgressBar.line(
+                    title: "snapshot     \(generation.name)", generation.progress, cells: 0))
+        }
         lines += [""] + members(volume.members)
         if !volume.snapshots.isEmpty { lines += [""] + snapshots(volume.snapshots) }
         return lines
@@ -80,10 +85,16 @@ enum Description {
         for snapshot in snapshots {
             table.add(
                 "\(snapshot.volume)@\(snapshot.name)", snapshot.state.rawValue,
-                "\(snapshot.sizeBytes)", "\(snapshot.residentBytes)", snapshot.appliance,
+                "\(snapshot.sizeBytes)", "\(snapshot.residentBytes)", home(of: snapshot),
                 snapshot.createdAt.formatted(.iso8601), snapshot.uri)
         }
         return table.lines
+    }
+
+    /// Where a snapshot is; of several regions, how many of them can be reached.
+    private static func home(of snapshot: SnapshotStatus) -> String {
+        guard let regions = snapshot.regions else { return snapshot.appliance }
+        return "\(regions.count(where: \.isReachable)) of \(regions.count)"
     }
 
     static func appliances(_ appliances: [ApplianceStatus]) -> [String] {
@@ -132,7 +143,8 @@ enum Description {
             let rebuild = member.rebuild.map { ProgressBar.line(title: "", $0, cells: 0) } ?? ""
             table.add(
                 "\(member.index)", member.state.rawValue + (member.isLeaving ? ", leaving" : ""),
-                member.appliance, "\(member.region)",
+                member.appliance + (member.successor.map { " to \($0)" } ?? ""),
+                "\(member.region)",
                 String(rebuild.drop { $0 == " " }))
         }
         return table.lines
@@ -152,8 +164,11 @@ enum Description {
         let scrub = volume.scrub.map {
             ProgressBar.line(title: "\(volume.name) scrub", $0, cells: 24)
         }
+        let generation = volume.generation.map {
+            ProgressBar.line(title: "\(volume.name)@\($0.name)", $0.progress, cells: 24)
+        }
         let obstacle = volume.obstacle.map { "\(volume.name) is \(volume.health): \($0)" }
-        return [rebuild, scrub, obstacle].compactMap { $0 }
+        return [rebuild, scrub, generation, obstacle].compactMap { $0 }
     }
 }
 

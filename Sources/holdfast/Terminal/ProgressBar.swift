@@ -71,18 +71,6 @@ extension RebuildProgress {
 
     /// The part that is done, such as `42 %`; 100 only when all is.
     var percentage: String { "\(Int(fraction * 100)) %" }
-
-    /// Several pieces of work as one; nil when there are none.
-    static func sum(_ pieces: [RebuildProgress]) -> RebuildProgress? {
-        guard let first = pieces.first else { return nil }
-        return pieces.dropFirst().reduce(first) { sum, piece in
-            RebuildProgress(
-                doneBytes: sum.doneBytes + piece.doneBytes,
-                totalBytes: sum.totalBytes + piece.totalBytes,
-                bytesPerSecond: sum.bytesPerSecond + piece.bytesPerSecond,
-                secondsLeft: [sum.secondsLeft, piece.secondsLeft].compactMap { $0 }.max())
-        }
-    }
 }
 
 /// Quantities and dates for people.

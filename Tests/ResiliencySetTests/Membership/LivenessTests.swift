@@ -156,7 +156,7 @@ import Testing
             case .disconnect(let member): effects.append("disconnect \(member)")
             case .perform(let operation) where operation.isMapStore:
                 effects.append("map on \(operation.member)")
-            case .perform, .reply, .record, .encode, .decode: continue
+            case .perform, .reply, .record, .encode, .decode, .dropTwin: continue
             }
         }
         #expect(effects == ["disconnect 2", "map on 0", "map on 1"])

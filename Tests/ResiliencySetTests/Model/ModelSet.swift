@@ -140,6 +140,7 @@ final class ModelSet {
                 checkMaps(before: decision)
                 decisions.append(decision)
             case .disconnect(let member): disconnect(member)
+            case .dropTwin: violations.append("a mirror has no twins")
             }
         }
     }
@@ -224,6 +225,7 @@ final class ModelSet {
             if !registry.active.contains(member) { violations.append("a failed member was cut") }
             registry.active.remove(member)
             registry.cut.insert(member)
+        case .replace, .cutGeneration: violations.append("a mirror has no twins")
         }
     }
 

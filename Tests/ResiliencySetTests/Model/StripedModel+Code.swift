@@ -140,7 +140,7 @@ extension StripedModel {
         return stripes.stripes(of: range).flatMap { stripe -> [UInt8] in
             let piece = span.intersection(stripes.row(stripe))
             let number = stripes.shard(of: member, in: stripe)
-            guard number < stripes.dataShards else { return part(slot, member, piece) ?? [] }
+            guard number < stripes.dataShards else { return part(slot, member.place, piece) ?? [] }
             guard let request = payloads[token] else { return [] }
             let volume = volumeRange(number, stripe, piece)
             let first = Int(volume.start.bytes - request.range.start.bytes)

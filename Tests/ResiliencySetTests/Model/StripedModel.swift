@@ -49,6 +49,12 @@ final class StripedModel {
     var marks: [MemberSet] = []
     /// The registry answers.
     var isRecording = true
+    /// What it was asked for while it did not.
+    var waiting: [MembershipDecision] = []
+    /// The twins that the engine gave up.
+    var dropped = MemberSet()
+    /// The regions of the generation that was cut off.
+    var snapshot: [MemberIndex: StripedRegion]?
     private var token: UInt32 = 0
     static let patience: UInt64 = 1000
 
@@ -160,17 +166,6 @@ final class StripedModel {
         drain()
     }
 
-    var isStandingStill: Bool { !engine.absent.isEmpty }
-
-    /// Works in the background `steps` times, or for as long as there is something to do.
-    func work(steps: Int = .max) {
-        var done = 0
-        while done < steps, engine.advanceBackground() {
-            drain()
-            done += 1
-        }
-    }
-
     /// A new owner, without `missing`, repairs what was left.
     func takeOver(without missing: MemberSet) {
         limit = .max
@@ -197,18 +192,96 @@ final class StripedModel {
             case .encode(let step): encode(step)
             case .decode(let step): decode(step)
             case .reply(let token, let outcome): outcomes[token] = outcome
-            case .record where !isRecording: continue
-            case .record(let decision):
-                epoch = epoch.next
-                switch decision {
-                case .fail(let members): active = active.subtracting(members)
-                case .promote(let member): active.insert(member)
-                case .cut: continue
-                }
-                engine.recorded(decision, epoch: epoch)
+            case .record(let decision) where !isRecording: waiting.append(decision)
+            case .record(let decision): record(decision)
             case .disconnect: continue
+            case .dropTwin(let twin):
+                dropped.insert(twin)
+                regions[twin] = nil
             }
         }
+    }
+
+    /// Makes a decision durable, and tells the engine.
+    private func record(_ decision: MembershipDecision) {
+        epoch = epoch.next
+        switch decision {
+        case .fail(let members): active = active.subtracting(members)
+        case .promote(let member): active.insert(member)
+        case .cut: return
+        case .replace(let member):
+            regions[member] = regions.removeValue(forKey: member.twin)
+            if lost.contains(member.twin) { lost.insert(member) } else { lost.remove(member) }
+            active.insert(member)
+        case .cutGeneration:
+            snapshot = regions.filter { $0.key.isTwin }
+            for twin in engine.twins { regions[twin] = nil }
+        }
+        engine.recorded(decision, epoch: epoch)
+    }
+
+    /// The registry answers again, and has what it was asked for meanwhile.
+    func recordWaiting() {
+        isRecording = true
+        let decisions = waiting
+        waiting = []
+        for decision in decisions { record(decision) }
+        drain()
+    }
+
+    // MARK: Twins
+
+    /// Makes twins of `places`, empty; false when the engine refuses.
+    @discardableResult
+    func addTwins(_ places: MemberSet) -> Bool {
+        for place in places {
+            regions[place.twin] = emptyRegion
+            guard engine.addTwin(of: place) else { return false }
+        }
+        drain()
+        return true
+    }
+
+    /// Has the twin of a member put in its place; false when the engine refuses.
+    func replace(_ member: MemberIndex) -> Bool {
+        let isBegun = engine.beginReplacement(of: member)
+        drain()
+        return isBegun
+    }
+
+    /// Has all twins cut off; false when the engine refuses.
+    func cutGeneration() -> Bool {
+        let isBegun = engine.beginCutOfGeneration()
+        drain()
+        return isBegun
+    }
+
+    var activeMembers: MemberSet { engine.active }
+    var wholeTwins: MemberSet { engine.wholeTwins }
+    var twins: MemberSet { engine.twins }
+    var isCutting: Bool { engine.isCutting }
+    var isStandingStill: Bool { !engine.absent.isEmpty }
+
+    /// Works in the background `steps` times, or for as long as there is something to do.
+    func work(steps: Int = .max) {
+        var done = 0
+        while done < steps, engine.advanceBackground() {
+            drain()
+            done += 1
+        }
+    }
+
+    /// What the snapshot shows, read from any K of its regions but `missing`.
+    func contents(without missing: MemberSet) -> [UInt8] {
+        var all: [UInt8] = []
+        for stripe in 0..<stripes.stripeCount {
+            var known: [Int: [UInt8]] = [:]
+            for (twin, region) in snapshot ?? [:] where !missing.contains(twin.place) {
+                known[stripes.shard(of: twin, in: stripe)] = Array(region[stripes.row(stripe)])
+            }
+            for number in 0..<stripes.dataShards { all += shard(number, from: known) }
+        }
+        return Array(all.prefix(expected.count))
     }
 
     private func perform(_ operation: RemoteOperation) {

@@ -25,8 +25,9 @@ final class StripeAccess {
     init(_ geometry: StripeGeometry) {
         self.geometry = geometry
         worker = StripeWorker(geometry)
-        memories = (0..<geometry.memberCount).map { _ in
-            Memory(dataSize: geometry.regionDataSize)
+        // (Those of twins are made when there are any.)
+        memories = (0..<MemberIndex.count).map { number in
+            Memory(dataSize: number < geometry.memberCount ? geometry.regionDataSize : .zero)
         }
     }
 
@@ -35,6 +36,12 @@ final class StripeAccess {
     /// Forgets what was known of a member's region: it has another.
     func forget(_ member: MemberIndex) {
         memories[member.number] = Memory(dataSize: geometry.regionDataSize)
+    }
+
+    /// A twin's region is the member's from now on.
+    func rename(_ twin: MemberIndex, to member: MemberIndex) {
+        memories[member.number] = memories[twin.number]
+        memories[twin.number] = Memory(dataSize: .zero)
     }
 
     /// Copies `span` of a mapped region, without loading from what is not allocated.

@@ -243,9 +243,12 @@ final class StripeWorker {
     }
 
     /// Works out a member's rows; they are in its part of the work area then.
+    ///
+    /// (What was fetched for a twin is there: its member has the same.)
     func rebuild(
         _ window: ByteRange, _ member: MemberIndex, in work: UInt8, from sources: MemberSet
     ) {
+        guard !sources.contains(member.place) else { return }
         let first = stripe(at: window.start)
         for row in 0..<window.count.bytes / geometry.chunk.bytes {
             point(to: first + row, in: work, ByteCount(row * geometry.chunk.bytes))

@@ -212,7 +212,7 @@ extension Volume {
 
     /// Mapped memory is always there: what failed on the last copies is tried again.
     func returnMapped() {
-        guard let last = engine.absent.first else { return }
+        guard let last = engine.absent.first, !engine.isFrozen else { return }
         guard stripes != nil else {
             guard let view = views[last.number] else { return }
             return engine.memberReturned(last, intents: Self.intents(in: view))
@@ -223,7 +223,7 @@ extension Volume {
 
     /// Goes on with the members that are mapped and those that were opened anew, if they are enough.
     func membersReturned(_ memories: [MemberIndex: MemberMemory]) -> Bool {
-        guard let stripes, !engine.absent.isEmpty else { return false }
+        guard let stripes, !engine.absent.isEmpty, !engine.isPlaceOpen else { return false }
         var missing = MemberSet()
         var found: [(member: MemberIndex, slot: UInt8, content: IntentSlot)] = []
         for member in engine.active {

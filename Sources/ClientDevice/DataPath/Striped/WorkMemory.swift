@@ -36,14 +36,14 @@ final class WorkMemory {
             UInt64(geometry.workAreaCount * geometry.memberCount) * geometry.redoSlotSize.bytes)
     }
 
-    /// Where a member's bytes stand, `offset` behind the start of the first row.
+    /// Where a member's bytes stand, and those of its twin, which are the same: `offset` behind the start of the first row.
     @inline(__always)
     func place(_ work: UInt8, _ member: MemberIndex, _ offset: ByteCount) -> UnsafeMutableRawPointer
     {
         precondition(
-            Int(work) < geometry.workAreaCount && member.number < geometry.memberCount
+            Int(work) < geometry.workAreaCount && member.place.number < geometry.memberCount
                 && offset < geometry.redoSlotSize, "a place lies in a work area")
-        let index = Int(work) * geometry.memberCount + member.number
+        let index = Int(work) * geometry.memberCount + member.place.number
         return unsafe base + index * Int(geometry.redoSlotSize.bytes) + Int(offset.bytes)
     }
 }
