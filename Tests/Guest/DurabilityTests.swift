@@ -15,6 +15,11 @@ private struct LoggedDisk {
     private static let logKilobytes = 160 << 10
 
     init(over device: NBDClientDevice) throws {
+        // (What the kernel remembers of an older log's blocks would be read for the new one's.)
+        guard !FileManager.default.fileExists(atPath: Self.log) else {
+            throw HarnessError(
+                "\(Self.log) is there already: what used it before has it still open")
+        }
         try ToolRun.output("modprobe", "dm-log-writes")
         try ToolRun.output("modprobe", "brd", "rd_nr=1", "rd_size=\(Self.logKilobytes)")
         let table = "0 \(device.sizeBytes / 512) log-writes \(device.path) \(Self.log)"
@@ -28,8 +33,12 @@ private struct LoggedDisk {
     /// Ends the disk; gives its log, from which no more memory is needed after `body`.
     func end(_ body: (WriteLog) throws -> Void) throws {
         try ToolRun.output("dmsetup", "remove", "--retry", "logged")
-        defer { _ = try? ToolRun(["rmmod", "brd"]) }
-        try body(WriteLog(path: Self.log))
+        let log = try WriteLog(path: Self.log)
+        defer {
+            _ = try? log.close()
+            _ = try? ToolRun.output("rmmod", "brd")
+        }
+        try body(log)
     }
 }
 
