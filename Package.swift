@@ -231,9 +231,9 @@ let package = Package(
         .testTarget(
             name: "ClientDeviceTests",
             dependencies: [
-                "Appliance", "CLinux", "ClientDevice", "NBDProtocol", "Reactor", "RemoteMemory",
-                "ResiliencySet", "SharedMemoryTransport", "TCPTransport", "TestSupport",
-                .product(name: "Logging", package: "swift-log"),
+                "Appliance", "BlockServer", "CLinux", "ClientDevice", "NBDProtocol", "Reactor",
+                "RemoteMemory", "ResiliencySet", "SharedMemoryTransport", "TCPTransport",
+                "TestSupport", .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: tooling + linux),
         .testTarget(
             name: "ResiliencySetTests",
