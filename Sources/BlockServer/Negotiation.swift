@@ -30,6 +30,10 @@ public struct Negotiation: ~Copyable {
     /// The most options a client may send before it chooses an export.
     public static let mostOptions = 1000
 
+    /// How many bytes of answers may wait to be sent before another option is looked at: a list of all exports
+    /// is long, and easily asked for.
+    public static let mostOutput = 256 << 10
+
     private enum State { case clientFlags, options, over }
 
     private var state = State.clientFlags
@@ -44,6 +48,8 @@ public struct Negotiation: ~Copyable {
     private var contexts: (export: String, selected: [MetaContext]) = ("", [])
     /// What is to be sent; the caller takes it.
     public var output: [UInt8] = []
+    /// Options wait until the output was taken: `receive` goes on with them, also with no bytes.
+    public private(set) var isHeldBack = false
 
     /// A handshake whose greeting is in `output`, with a client that may use what `access` says as long as
     /// it is not known.
@@ -63,6 +69,7 @@ public struct Negotiation: ~Copyable {
     public mutating func receive(_ bytes: Span<UInt8>, catalog: ExportCatalog) -> NegotiationOutcome
     {
         for index in bytes.indices { input.append(bytes[index]) }
+        isHeldBack = false
         while true {
             switch state {
             case .clientFlags:
@@ -74,6 +81,10 @@ public struct Negotiation: ~Copyable {
                 sendsZeroes = !known.contains(.noZeroes)
                 state = .options
             case .options:
+                guard output.count < Self.mostOutput else {
+                    isHeldBack = true
+                    return .goesOn
+                }
                 switch nextOption(catalog) {
                 case .some(.goesOn): continue
                 case .some(let outcome):

@@ -39,6 +39,29 @@ import Testing
         #expect(more.output == Server.greeting + answers)
     }
 
+    @Test func `options wait while there is much to be sent`() {
+        let exports = (0..<2000).map {
+            Export(
+                name: "vol\($0)", description: String(repeating: "x", count: 200), size: 1,
+                isReadOnly: false)
+        }
+        let catalog = ExportCatalog(exports)
+        var negotiation = Negotiation()
+        let lists = Client.flags(3) + (0..<200).flatMap { _ in Client.option(3) }
+        var taken: [UInt8] = []
+        var bytes = lists
+        repeat {
+            #expect(negotiation.receive(bytes.span, catalog: catalog) == .goesOn)
+            bytes = []
+            #expect(negotiation.output.count < Negotiation.mostOutput + 600_000)
+            taken += negotiation.output
+            negotiation.output = []
+        } while negotiation.isHeldBack
+        // All are answered in the end.
+        let one = 2000 * (20 + 4 + 200) + exports.reduce(0) { $0 + $1.name.utf8.count } + 20
+        #expect(taken.count == Server.greeting.count + 200 * one)
+    }
+
     @Test func `the last option allowed may choose an export`() {
         let before = (1..<Negotiation.mostOptions).flatMap { _ in Client.option(99) }
         let go = Client.option(7, Client.information("vol0"))

@@ -163,10 +163,27 @@ package actor FrontDoor: EventHandler {
 
     private func go(on handshake: Handshake) {
         if handshake.isShaking { return shake(handshake) }
-        guard handshake.outcome == .goesOn, handshake.negotiation.output.isEmpty,
-            !handshake.stream.holdsRecord
-        else { return settle(handshake, handshake.outcome) }
+        guard !handshake.isBlocked else {
+            settle(handshake, handshake.outcome)
+            if goesOn(handshake), handshake.negotiation.isHeldBack { take([], handshake) }
+            return
+        }
         read(handshake)
+    }
+
+    /// Whether it is still there, in its options, and has nothing left to send.
+    private func goesOn(_ handshake: Handshake) -> Bool {
+        handshakes[handshake.descriptor] === handshake && handshake.outcome == .goesOn
+            && !handshake.isShaking && !handshake.isBlocked
+    }
+
+    /// Has the negotiation go on with what was received.
+    private func take(_ bytes: [UInt8], _ handshake: Handshake) {
+        var bytes = bytes
+        repeat {
+            settle(handshake, handshake.negotiation.receive(bytes.span, catalog: catalog))
+            bytes = []
+        } while goesOn(handshake) && handshake.negotiation.isHeldBack
     }
 
     /// Takes the options that have arrived.
@@ -180,10 +197,9 @@ package actor FrontDoor: EventHandler {
                 return end(handshake, because: failure.map { .tls($0.ofClient) } ?? .disconnected)
             }
             catalog.full = tally.full
-            settle(handshake, handshake.negotiation.receive(bytes.span, catalog: catalog))
+            take(bytes, handshake)
             // (Of what TLS has decrypted already, the descriptor tells nothing.)
-        } while handshake.stream.hasPending && handshake.watched == .readable
-            && handshakes[handshake.descriptor] === handshake
+        } while goesOn(handshake) && handshake.stream.hasPending
     }
 
     /// Sends what is to be sent, then does what the negotiation says.

@@ -31,6 +31,9 @@ final class Handshake {
 
     var descriptor: Int32 { stream.descriptor }
 
+    /// Something is still to be sent.
+    var isBlocked: Bool { !negotiation.output.isEmpty || stream.holdsRecord }
+
     func beginTLS(_ context: TLSContext) {
         stream = stream.secured(by: context)
         isShaking = true
@@ -50,7 +53,7 @@ final class Handshake {
 
     /// Sends as much of the output as the socket takes.
     func send() -> SendOutcome {
-        while !negotiation.output.isEmpty || stream.holdsRecord {
+        while isBlocked {
             let count = unsafe negotiation.output.withUnsafeMutableBytes { buffer in
                 var piece = unsafe iovec(iov_base: buffer.baseAddress, iov_len: buffer.count)
                 return unsafe stream.take(&piece, 1)
