@@ -16,8 +16,13 @@ let tooling: [SwiftSetting] = [
 /// the latter's extensions on.
 let linux: [SwiftSetting] = [.unsafeFlags(["-Xcc", "-D_GNU_SOURCE"])]
 
+/// Where libFuzzer is, when this is a build to be fuzzed: `Tools/fuzz` sets the variable.
+let fuzzer = Context.environment["HOLDFAST_FUZZER"]
+
 /// What ships also marks every expression whose memory safety the compiler cannot prove.
-let shipped: [SwiftSetting] = tooling + [.strictMemorySafety()]
+let shipped: [SwiftSetting] =
+    tooling + [.strictMemorySafety()]
+    + (fuzzer == nil ? [] : [.unsafeFlags(["-sanitize=fuzzer"])])
 
 /// Settings of the data path, on top of those of everything that ships.
 ///
@@ -271,3 +276,21 @@ let package = Package(
     ],
     swiftLanguageModes: [.v6]
 )
+
+// Input nobody would send. Not among the others, as it takes all modules built for it.
+if let fuzzer {
+    package.targets =
+        package.targets.filter { !$0.isTest } + [
+            .target(name: "CFuzzer", path: "Tools/Fuzz/CFuzzer"),
+            .executableTarget(
+                name: "Fuzz",
+                dependencies: [
+                    "Appliance", "BlockServer", "CFuzzer", "CLinux", "ClientDevice", "NBDProtocol",
+                    "Reactor", "RemoteMemory", "ResiliencySet", "SharedMemoryTransport",
+                    "TCPTransport", .product(name: "Logging", package: "swift-log"),
+                ], path: "Tools/Fuzz", exclude: ["CFuzzer", "Corpus"],
+                swiftSettings: tooling + linux,
+                linkerSettings: [.unsafeFlags([fuzzer, "-lstdc++"])]),
+        ]
+    package.products.append(.executable(name: "fuzz", targets: ["Fuzz"]))
+}
