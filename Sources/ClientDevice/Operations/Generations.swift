@@ -78,14 +78,16 @@ extension ClientDevice {
         let count = stripes.memberCount
         let elsewhere = try? Placement.choose(
             count, regionsOf: size, among: all,
-            excluding: Set(volume.record.members.map(\.appliance)))
+            excluding: Set(volume.record.members.map(\.appliance)),
+            surviving: stripes.parityShards)
         let chosen: [String]
         do throws(PlacementError) {
             chosen =
                 if let elsewhere {
                     elsewhere
                 } else {
-                    try Placement.choose(count, regionsOf: size, among: all)
+                    try Placement.choose(
+                        count, regionsOf: size, among: all, surviving: stripes.parityShards)
                 }
         } catch {
             let subject = "snapshot \(volume.record.name)@\(name)"
