@@ -79,16 +79,18 @@ import Testing
         return bytes
     }
 
-    @Test(arguments: [1, 100, 10_000])
+    @Test(arguments: [1, 100, 9363])
     func `requests that came together are all answered`(count: Int) async throws {
         let (thread, volume) = try await serve()
         let (client, server) = try secure()
-        // (More than is received at once: the rest is decrypted, and the socket is empty.)
         clinux_set_option(client.descriptor, SOL_SOCKET, SO_SNDBUFFORCE, 4 << 20)
         let requests = (1...UInt64(count)).flatMap {
             Client.request(CommandType.read, cookie: $0, bytes: 1)
         }
-        try send(requests, client)
+        // In records that are not filled in step with what is received at once, 256 KiB: of 9363 requests the
+        // last 20 bytes are decrypted then, and the socket is empty.
+        try send(Array(requests.prefix(Wire.requestHeaderSize)), client)
+        if count > 1 { try send(Array(requests.dropFirst(Wire.requestHeaderSize)), client) }
         await thread.adopt(
             server, export: "vol0", terms: TransmissionTerms(), received: [], counted: nil)
         for cookie in 1...UInt64(count) {

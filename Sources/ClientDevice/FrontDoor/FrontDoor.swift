@@ -166,6 +166,7 @@ package actor FrontDoor: EventHandler {
         guard !handshake.isBlocked else {
             settle(handshake, handshake.outcome)
             if goesOn(handshake), handshake.negotiation.isHeldBack { take([], handshake) }
+            if goesOn(handshake), handshake.stream.hasPending { read(handshake) }
             return
         }
         read(handshake)
