@@ -26,7 +26,8 @@
 public struct StripeGeometry: Hashable, Sendable, BitwiseCopyable {
     /// The chunk sizes a volume may have: a block of 4 KiB over eight members, up to a redo slot.
     public static let chunks = ByteCount(512)...ByteCount.kibibytes(128)
-    /// What chunks are unless told otherwise: a block of 4 KiB stays on one member.
+    /// What chunks are unless told otherwise: reads of up to 16 KiB stay on one member, and the 64 KiB that 4+2
+    /// are written with most are a whole stripe (measured from 1 to 128 KiB).
     public static let usualChunk = ByteCount.kibibytes(16)
     /// What one step may change on each member, where nothing else is said.
     public static let usualRedoSlotSize = ByteCount.kibibytes(128)
