@@ -9,20 +9,22 @@ import Testing
 
 /// A disk over `device` that logs in the guest's memory what is done to it.
 private struct LoggedDisk {
+    /// Whose log it is.
+    enum Test: Int, CaseIterable { case killed, replayed }
+
     static let path = "/dev/mapper/logged"
-    static let log = "/dev/ram0"
     /// More than the tests write.
     private static let logKilobytes = 160 << 10
 
-    init(over device: NBDClientDevice) throws {
-        // (What the kernel remembers of an older log's blocks would be read for the new one's.)
-        guard !FileManager.default.fileExists(atPath: Self.log) else {
-            throw HarnessError(
-                "\(Self.log) is there already: what used it before has it still open")
-        }
+    // (Each test has its own: of one used before, the kernel remembers the older log's blocks.)
+    private let log: String
+
+    init(over device: NBDClientDevice, for test: Test) throws {
+        log = "/dev/ram\(test.rawValue)"
         try ToolRun.output("modprobe", "dm-log-writes")
-        try ToolRun.output("modprobe", "brd", "rd_nr=1", "rd_size=\(Self.logKilobytes)")
-        let table = "0 \(device.sizeBytes / 512) log-writes \(device.path) \(Self.log)"
+        try ToolRun.output(
+            "modprobe", "brd", "rd_nr=\(Test.allCases.count)", "rd_size=\(Self.logKilobytes)")
+        let table = "0 \(device.sizeBytes / 512) log-writes \(device.path) \(log)"
         try ToolRun.output("dmsetup", "create", "logged", "--table", table)
     }
 
@@ -30,15 +32,10 @@ private struct LoggedDisk {
         try ToolRun.output("dmsetup", "message", "logged", "0", "mark", name)
     }
 
-    /// Ends the disk; gives its log, from which no more memory is needed after `body`.
+    /// Ends the disk; gives its log.
     func end(_ body: (WriteLog) throws -> Void) throws {
         try ToolRun.output("dmsetup", "remove", "--retry", "logged")
-        let log = try WriteLog(path: Self.log)
-        defer {
-            _ = try? log.close()
-            _ = try? ToolRun.output("rmmod", "brd")
-        }
-        try body(log)
+        try body(WriteLog(path: log))
     }
 }
 
@@ -63,7 +60,7 @@ extension Disk.OnCluster {
 
         private func killUnderLoad(_ cluster: Cluster) throws {
             let disk = try cluster.attach("killed", options: ["-C", "4"])
-            let logged = try LoggedDisk(over: disk)
+            let logged = try LoggedDisk(over: disk, for: .killed)
             let fio = try load()
             try disk.waitForWrites(400)
             try logged.mark("killed")
@@ -95,7 +92,7 @@ extension Disk.OnCluster {
 
         private func replay(_ cluster: Cluster) throws {
             let disk = try cluster.attach("original", options: ["-C", "4"])
-            let logged = try LoggedDisk(over: disk)
+            let logged = try LoggedDisk(over: disk, for: .replayed)
             try ToolRun.output(
                 "mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", LoggedDisk.path)
             let mount = try Mount(path: LoggedDisk.path)

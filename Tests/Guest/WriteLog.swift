@@ -80,9 +80,6 @@ struct WriteLog {
         self.file = file
     }
 
-    /// Its data cannot be read any more, and the device may go.
-    func close() throws { try file.close() }
-
     private static func entry(
         at offset: Int, blockSize: Int, in file: FileHandle
     ) throws -> Entry {
