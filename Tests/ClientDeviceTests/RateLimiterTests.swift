@@ -87,6 +87,17 @@ import Testing
         #expect(limiter.admits && limiter.pause == 0)
     }
 
+    /// With extended headers a client can have as many bytes zeroed at once as the volume has.
+    @Test func `what takes longer than the clock can tell waits as long as there is`() throws {
+        var limiter = try #require(RateLimiter(VolumeLimits(iops: 1, bandwidth: ByteCount(1))))
+        limiter.setTime(Self.start)
+        for count in [ByteCount.gibibytes(20), ByteCount(UInt64(Int64.max))] {
+            limiter.charge(.zero, count)
+            #expect(!limiter.admits)
+        }
+        #expect(limiter.pause > 250 * 365 * 24 * 3600 * Self.second)
+    }
+
     @Test func `no limits are none`() {
         #expect(RateLimiter(.none) == nil)
     }

@@ -45,9 +45,17 @@ package struct RateLimiter {
 
     /// Books what a request takes that begins now.
     package mutating func charge(_ kind: RequestKind, _ count: ByteCount) {
-        if let iops { requestsBooked = max(requestsBooked, now) + Self.second / iops }
+        if let iops { requestsBooked = Self.end(of: 1, from: max(requestsBooked, now), at: iops) }
         guard let bandwidth, kind != .discard else { return }
-        // (At most 4 GiB in a request, so the product fits.)
-        bytesBooked = max(bytesBooked, now) + count.bytes * Self.second / bandwidth
+        bytesBooked = Self.end(of: count.bytes, from: max(bytesBooked, now), at: bandwidth)
+    }
+
+    /// When so many are through that begin at `start`, at so many a second: never, where the clock cannot tell it.
+    private static func end(of count: UInt64, from start: UInt64, at rate: UInt64) -> UInt64 {
+        let product = count.multipliedFullWidth(by: second)
+        guard product.high < rate else { return .max }
+        let (end, overflows) =
+            start.addingReportingOverflow(rate.dividingFullWidth(product).quotient)
+        return overflows ? .max : end
     }
 }
