@@ -3,7 +3,6 @@
 //
 //     alice:6a2f…c1      a name, a colon, the key in hexadecimal digits; a client on a line
 
-import CLinux
 import Glibc
 
 /// Why a file of keys could not be used.
@@ -15,7 +14,8 @@ public enum PreSharedKeyError: Error, Hashable, Sendable, CustomStringConvertibl
     case malformed(file: String, line: Int)
     case twice(file: String, name: String)
     case empty(file: String)
-    case tooLong(file: String)
+    /// It is no plain file, or too long.
+    case unlikely(file: String)
 
     public var description: String {
         switch self {
@@ -32,7 +32,8 @@ public enum PreSharedKeyError: Error, Hashable, Sendable, CustomStringConvertibl
         case .twice(let file, let name):
             "\(file) has two keys of \(name): leave one"
         case .empty(let file): "\(file) has no keys: make one with psktool"
-        case .tooLong(let file): "\(file) is too long for a file of keys: name the right one"
+        case .unlikely(let file):
+            "\(file) is no file of keys (a plain file of at most 1 MiB): name the right one"
         }
     }
 }
@@ -87,27 +88,16 @@ public struct PreSharedKeys: Sendable {
     }
 
     private static func read(_ file: String) throws(PreSharedKeyError) -> [UInt8] {
-        let descriptor = unsafe open(file, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw .unreadable(file: file, errno: errno) }
-        defer { close(descriptor) }
-        // (The file that is open is the one that is looked at: none can be put in its place.)
-        var status = stat()
-        guard unsafe fstat(descriptor, &status) == 0 else {
-            throw .unreadable(file: file, errno: errno)
+        do throws(SecretFileProblem) {
+            return try SecretFile.read(file, atMost: largestFile)
+        } catch {
+            switch error {
+            case .unreadable(let code): throw .unreadable(file: file, errno: code)
+            case .unlikely: throw .unlikely(file: file)
+            case .foreign: throw .foreign(file: file)
+            case .exposed: throw .exposed(file: file)
+            }
         }
-        guard status.st_mode & S_IFMT == S_IFREG else {
-            throw .unreadable(file: file, errno: EINVAL)
-        }
-        guard status.st_uid == geteuid() || status.st_uid == 0 else { throw .foreign(file: file) }
-        guard status.st_mode & 0o077 == 0 else { throw .exposed(file: file) }
-        guard status.st_size <= largestFile else { throw .tooLong(file: file) }
-        // (One byte more than it has shows a file that grows.)
-        var text = [UInt8](repeating: 0, count: Int(status.st_size) + 1)
-        let count = unsafe Glibc.read(descriptor, &text, text.count)
-        guard count >= 0 else { throw .unreadable(file: file, errno: errno) }
-        guard count < text.count else { throw .tooLong(file: file) }
-        text.removeSubrange(count...)
-        return text
     }
 }
 

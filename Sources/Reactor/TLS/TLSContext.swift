@@ -144,12 +144,16 @@ final class TLSSettings: @unchecked Sendable {
     }
 
     private static func check(_ file: String, isPrivate: Bool) throws(TLSError) {
-        let descriptor = unsafe open(file, O_RDONLY | O_CLOEXEC)
+        // (O_NONBLOCK: a pipe would be waited for, here and by OpenSSL.)
+        let descriptor = unsafe open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard descriptor >= 0 else { throw .unreadable(file: file, errno: errno) }
         defer { close(descriptor) }
         var status = stat()
         guard unsafe fstat(descriptor, &status) == 0 else {
             throw .unreadable(file: file, errno: errno)
+        }
+        guard status.st_mode & S_IFMT == S_IFREG else {
+            throw isPrivate ? .noPrivateKey(file: file) : .noCertificate(file: file)
         }
         // (A group may read it: that is how Debian shares keys among services.)
         if isPrivate, status.st_mode & 0o007 != 0 { throw .exposedPrivateKey(file: file) }

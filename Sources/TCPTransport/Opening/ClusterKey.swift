@@ -6,6 +6,7 @@
 import CLinux
 import COpenSSL
 import Glibc
+import Reactor
 
 /// Why a key file could not be used or made.
 public enum ClusterKeyError: Error, Hashable, Sendable, CustomStringConvertible {
@@ -53,22 +54,18 @@ public struct ClusterKey: Sendable {
 
     /// Reads a key file, which nobody but its owner, this user or root, may be able to read.
     public init(file: String) throws(ClusterKeyError) {
-        let descriptor = unsafe open(file, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw .unreadable(file: file, errno: errno) }
-        defer { close(descriptor) }
-        // (The file that is open is the one that is looked at: none can be put in its place.)
-        var status = stat()
-        guard unsafe fstat(descriptor, &status) == 0 else {
-            throw .unreadable(file: file, errno: errno)
+        var text: [UInt8]
+        do throws(SecretFileProblem) {
+            // (One byte more than a key file has shows one that is longer.)
+            text = try SecretFile.read(file, atMost: 2 * Self.size + 2)
+        } catch {
+            switch error {
+            case .unreadable(let code): throw .unreadable(file: file, errno: code)
+            case .unlikely: throw .malformed(file: file)
+            case .foreign: throw .foreign(file: file)
+            case .exposed: throw .exposed(file: file)
+            }
         }
-        guard status.st_mode & S_IFMT == S_IFREG else { throw .malformed(file: file) }
-        guard status.st_uid == geteuid() || status.st_uid == 0 else { throw .foreign(file: file) }
-        guard status.st_mode & 0o077 == 0 else { throw .exposed(file: file) }
-        // One byte more than a key file has shows one that is longer.
-        var text = [UInt8](repeating: 0, count: 2 * Self.size + 2)
-        let count = unsafe read(descriptor, &text, text.count)
-        guard count >= 0 else { throw .unreadable(file: file, errno: errno) }
-        text.removeSubrange(count...)
         if text.last == UInt8(ascii: "\n") { text.removeLast() }
         guard let bytes = Self.bytes(ofDigits: text) else { throw .malformed(file: file) }
         self.bytes = bytes

@@ -106,6 +106,12 @@ import Testing
         #expect(refusal(certificate: missing) == .unreadable(file: missing, errno: ENOENT))
         #expect(refusal(key: missing) == .unreadable(file: missing, errno: ENOENT))
         #expect(refusal(from: missing) == .unreadable(file: missing, errno: ENOENT))
+        // (Nobody writes to it: reading would wait for ever.)
+        let pipe = place.file("pipe")
+        try #require(mkfifo(pipe, 0o600) == 0)
+        #expect(refusal(certificate: pipe) == .noCertificate(file: pipe))
+        #expect(refusal(key: pipe) == .noPrivateKey(file: pipe))
+        #expect(refusal(from: pipe) == .noCertificate(file: pipe))
         #expect(refusal(certificate: leaf.privateKey) == .noCertificate(file: leaf.privateKey))
         #expect(refusal(from: leaf.privateKey) == .noCertificate(file: leaf.privateKey))
         #expect(

@@ -85,6 +85,10 @@ import Testing
     @Test func `what is no file is refused`() throws {
         let directory = try TemporaryDirectory()
         chmod(directory.path, 0o700)
+        // (Nobody writes to it: reading would wait for ever.)
+        let pipe = directory.file("pipe")
+        try #require(mkfifo(pipe, 0o600) == 0)
+        #expect(throws: ClusterKeyError.malformed(file: pipe)) { try ClusterKey(file: pipe) }
         #expect(throws: ClusterKeyError.malformed(file: directory.path)) {
             _ = try ClusterKey(file: directory.path)
         }
