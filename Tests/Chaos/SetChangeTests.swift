@@ -68,6 +68,27 @@ extension Chaos {
             try up.expectMembersIdentical()
         }
 
+        /// Clients are told by how many members the layout has now, not by how many it had.
+        @Test(.needs(.tool("nbdinfo"))) func whatLacksACopyOfTheNewLayoutIsDegraded() throws {
+            let up = try HoldfastUp(Self.pair)
+            defer { up.stop() }
+            let third = try Self.extra("third", for: up)
+            func map() throws -> String {
+                try ToolRun.output("nbdinfo", "--map=holdfast:resiliency", "--totals", up.uri)
+            }
+            try up.require("volume", "set", up.volume, "--layout", "mirror:3")
+            try up.waitUntilHealthy()
+            #expect(try map().contains(/100\.0%\s+0\b/))
+            third.terminate()
+            let isDegraded = try eventually(atMost: .seconds(30)) { () throws -> Bool? in
+                try up.status().volume(up.volume).health == "degraded" ? true : nil
+            }
+            #expect(isDegraded == true)
+            #expect(try map().contains(/100\.0%\s+1\b/))
+            try up.require("volume", "set", up.volume, "--layout", "mirror:2")
+            #expect(try map().contains(/100\.0%\s+0\b/))
+        }
+
         @Test func moreCopiesThanAppliancesAreRefusedAndNothingChanges() throws {
             let up = try HoldfastUp(Self.pair)
             defer { up.stop() }

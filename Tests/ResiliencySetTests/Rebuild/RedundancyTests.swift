@@ -42,6 +42,17 @@ extension ModelSet {
         #expect(set.redundancy == Array(repeating: whole, count: 4))
     }
 
+    @Test func `twins are not counted: they are of no use yet`() throws {
+        let set = try StripedModel(4, 2)
+        let all = ByteRange(start: ByteOffset(0), count: set.stripes.volumeSize)
+        let whole = Redundancy(holders: 6, isRebuilding: false)
+        #expect(set.addTwins(set.stripes.members))
+        #expect(set.engine.redundancy(atStartOf: all).of == whole)
+        set.work()
+        let (count, redundancy) = set.engine.redundancy(atStartOf: all)
+        #expect(count == all.count && redundancy == whole)
+    }
+
     @Test func `a range that begins and ends within extents is told to its end`() {
         let set = ModelSet(copies: 2)
         let range = ByteRange(start: ByteOffset(5), count: .kibibytes(700))

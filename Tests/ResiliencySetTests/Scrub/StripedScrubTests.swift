@@ -59,6 +59,20 @@ extension StripedModel {
         }
     }
 
+    @Test func `a twin that was filled with what is wrong is mended with its member`() throws {
+        let set = try StripedModel.filled(Self.code, seed: 5)
+        let place = MemberIndex(3)
+        for row in 0..<set.stripes.stripeCount { set.spoil(place.number, row: row, at: 9) }
+        #expect(set.addTwins(MemberSet(place)))
+        set.work()
+        #expect(set.wholeTwins == MemberSet(place.twin))
+        let rows = Int(set.stripes.stripeCount)
+        #expect(set.scrub() == Findings(different: rows, mended: rows))
+        #expect(set.replace(place))
+        #expect(set.scrub() == Findings(different: 0, mended: 0))
+        #expect(set.isWhole && set.isConsistent)
+    }
+
     @Test func `with K+1 members nobody can say who is wrong`() throws {
         let set = try StripedModel.filled(Self.code, seed: 2)
         set.lose(MemberSet(MemberIndex(0)))
