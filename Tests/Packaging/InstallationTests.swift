@@ -53,6 +53,17 @@ struct InstallationTests {
         try expectDone("restart-client", "after-restart-client", "restart-appliance")
     }
 
+    @Test func `clients wait at systemd's socket while the client device is restarted`() throws {
+        try expectDone("socket")
+    }
+
+    @Test func `with the drop-in of the documentation swap can be served`() throws {
+        let step = try PackageGuest.current.step("swap")
+        #expect(step.succeeded && step.text.contains("\n-1000\n"), "\(step)")
+        let locked = step.text.firstMatch(of: /VmLck:\s+(\d+) kB/).flatMap { Int($0.output.1) }
+        #expect(try #require(locked, "\(step)") > 0, "\(step)")
+    }
+
     @Test func `an upgrade restarts the client device, and leaves the appliance alone`() throws {
         let step = try PackageGuest.current.step("upgrade")
         #expect(step.succeeded, "\(step)")
