@@ -7,6 +7,8 @@ import RemoteMemory
 import TCPTransport
 
 /// An appliance with one region, for as long as the program runs.
+///
+/// (Sendable: made once, before anybody has it; after that only libFuzzer's one thread calls it.)
 final class FuzzedAppliance: @unchecked Sendable {
     static let regionSize = ByteCount.mebibytes(1)
     static let shared = FuzzedAppliance()
@@ -29,8 +31,8 @@ final class FuzzedAppliance: @unchecked Sendable {
                 name: "fuzzed", capacity: .mebibytes(16),
                 addresses: [.unix(path: path), .tcp(host: "127.0.0.1", port: 0)],
                 security: .local, memoryDirectory: nil)
-            let runner = Runner(server: server)
-            Reactor.Thread.detach(name: "appliance") { runner.server.run() }
+            let appliance = server
+            Reactor.Thread.detach(name: "appliance") { appliance.run() }
             owner = try ApplianceConnection(address: server.addresses[1], security: .local)
             try owner.allocate(region, dataSize: Self.regionSize, populate: false)
             let grant = try owner.open(region, owner: OwnerID(.random()), epoch: Epoch(1))
@@ -40,8 +42,6 @@ final class FuzzedAppliance: @unchecked Sendable {
             fatalError("no appliance: \(error)")
         }
     }
-
-    private struct Runner: @unchecked Sendable { let server: ApplianceServer }
 
     /// A new connection that is attached to the region.
     func attach() -> SocketEnd {
