@@ -47,6 +47,11 @@ static inline uint64_t clinux_load_word(const void *_Nonnull at) {
     return __atomic_load_n((const uint64_t *)at, __ATOMIC_ACQUIRE);
 }
 
+/// Has the processor fetch `count` bytes, and the way to them, without waiting.
+static inline void clinux_prefetch(const void *_Nonnull at, size_t count) {
+    for (size_t place = 0; place < count; place += 64) __builtin_prefetch((const char *)at + place);
+}
+
 // Copies with stores that bypass the cache: faster than memcpy when the copy will not be read soon. Such
 // stores are in no order until `clinux_stream_fence`. `to` must be 16-byte aligned.
 #if defined(__x86_64__)

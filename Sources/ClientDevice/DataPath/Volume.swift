@@ -78,6 +78,7 @@ package struct VolumeCounters: Hashable, Sendable {
     private let freeTokens = FixedArray<UInt8>(repeating: 0, count: Volume.requestLimit)
     private var freeTokenCount = Volume.requestLimit
     private var gathered = WriteGroup()
+    var fetches = FetchGroup()
     let scratch = ScratchBuffer()
     private let decisions: DecisionSink
     let onBreak: BreakSink
@@ -154,7 +155,7 @@ package struct VolumeCounters: Hashable, Sendable {
                 case .perform(let operation):
                     if gather(operation) { continue }
                     // On each member, what was asked for first is done first.
-                    carryOutWrites()
+                    carryOutGathered()
                     carryOut(operation)
                 case .encode(let step): encode(step)
                 case .decode(let step): decode(step)
@@ -164,7 +165,7 @@ package struct VolumeCounters: Hashable, Sendable {
                 case .dropTwin(let twin): drop(twin)
                 }
             }
-        } while carryOutWrites()
+        } while carryOutGathered()
         if hasRemoteMembers { cutUnused() }
     }
 
@@ -198,14 +199,15 @@ package struct VolumeCounters: Hashable, Sendable {
     @inline(__always)
     func payload(of token: UInt32) -> UnsafeRawPointer? { unsafe pending[Int(token)].payload }
 
-    /// Keeps an operation for `carryOutWrites`; false when it is something else than a usual write.
+    /// Keeps an operation for `carryOutGathered`; false when it is to be carried out by itself.
     @inline(__always)
     private func gather(_ operation: RemoteOperation) -> Bool {
+        if stripes != nil { return gatherFetch(operation) }
         guard case .write(let slot, let intent, let token, false, let marks) = operation.action,
             let view = views[operation.member.number],
             let payload = unsafe pending[Int(token)].payload
         else { return false }
-        if gathered.isFull { carryOutWrites() }
+        if gathered.isFull { carryOutGathered() }
         allocation.insert(intent.range)
         // (Marks may come early: they only say that more is missed than is.)
         if !marks.isEmpty { store(marks, of: intent.range, in: view) }
@@ -216,9 +218,10 @@ package struct VolumeCounters: Hashable, Sendable {
         return true
     }
 
-    /// Carries out the writes that were gathered; false when there are none.
+    /// Carries out what was gathered; false when there is nothing.
     @discardableResult
-    private func carryOutWrites() -> Bool {
+    private func carryOutGathered() -> Bool {
+        if let stripes { return carryOutFetches(stripes) }
         guard !gathered.isEmpty else { return false }
         gathered.carryOut()
         for index in 0..<gathered.count {

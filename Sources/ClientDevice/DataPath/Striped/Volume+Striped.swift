@@ -46,6 +46,33 @@ extension Volume {
             UnsafeMutableRawPointer(mutating: pending[token].data), of: range)
     }
 
+    /// Keeps a fetch for `carryOutFetches`; false when it is something else.
+    @inline(__always)
+    func gatherFetch(_ operation: RemoteOperation) -> Bool {
+        guard case .fetch(let span, let work) = operation.action,
+            let view = views[operation.member.number]
+        else { return false }
+        if fetches.isFull, let stripes { carryOutFetches(stripes) }
+        fetches.append(
+            FetchGroup.Fetch(
+                ticket: operation.ticket, member: operation.member, view: view, span: span,
+                work: work))
+        return true
+    }
+
+    /// Carries out the fetches that were gathered; false when there are none.
+    @discardableResult
+    func carryOutFetches(_ stripes: StripeAccess) -> Bool {
+        guard !fetches.isEmpty else { return false }
+        fetches.removeAll { fetch in
+            unsafe stripes.load(
+                fetch.span, of: fetch.member, fetch.view,
+                into: stripes.worker.place(of: fetch.span, on: fetch.member, in: fetch.work))
+            engine.complete(fetch.ticket, on: fetch.member, .done)
+        }
+        return true
+    }
+
     /// Carries out what only erasure sets ask for; nil when it is something else.
     func perform(
         _ operation: RemoteOperation, _ view: RegionView, _ stripes: StripeAccess
@@ -57,11 +84,6 @@ extension Volume {
             guard stripes.copiesReads || stripes.mustCopy(range) || pending[Int(token)].ownsData
             else { return .done }
             gather(range, token, on: member, view, stripes)
-            return .done
-        case .fetch(let span, let work):
-            unsafe stripes.load(
-                span, of: member, view,
-                into: stripes.worker.place(of: span, on: member, in: work))
             return .done
         case .redo(let slot, let intent, let token, let marks):
             store(marks, of: intent.range, in: view)
@@ -110,7 +132,12 @@ extension Volume {
         case .write:
             memory.map.insert(span)
             let source = unsafe view.bytes(stripes.geometry.redoPlace(slot, count: span.count))
-            unsafe view.storeData(source, at: span)
+            if stripes.geometry.isRun(intent.range) {
+                unsafe view.storeData(source, at: span)
+            } else {
+                // (What was there was fetched for the parity: its lines are in the cache.)
+                unsafe view.storeCached(source, at: span)
+            }
         case .zero:
             guard view.zero(span, keepAllocated: keepAllocated) else { return .failed }
             if keepAllocated { memory.map.insert(span) } else { memory.map.remove(span) }
