@@ -114,12 +114,23 @@ final class SimulatedClient {
         case .request(let kind, let blocks): send(kind.request, blocks)
         case .lose(let lost):
             for index in lost { world.appliances[index].kill() }
-            isResting = true
-            world.after(300_000_000) { [self] in
-                isResting = false
-                think()
-            }
+            rest(300)
+        case .move:
+            world.currentDevice?.wantsMove = true
+            followScript()
+        case .snapshot:
+            world.currentDevice?.wantsSnapshot = true
+            followScript()
+        case .rest(let milliseconds): rest(milliseconds)
         case nil: world.isScriptOver = true
+        }
+    }
+
+    private func rest(_ milliseconds: UInt64) {
+        isResting = true
+        world.after(milliseconds * 1_000_000) { [self] in
+            isResting = false
+            think()
         }
     }
 

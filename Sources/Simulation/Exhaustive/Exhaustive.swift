@@ -20,6 +20,15 @@ enum Exhaustive {
         .request(.write, 3..<6), .request(.read, 0..<8),
     ]
 
+    /// A member moves, or a generation is cut off, with writes before, between and after its steps.
+    static func twinStory(_ purpose: Script.Step) -> [Script.Step] {
+        [
+            .request(.write, 0..<8), purpose, .rest(2), .request(.write, 1..<4),
+            .rest(3), .request(.discard, 0..<6), .rest(3), .request(.write, 3..<5),
+            .rest(8), .request(.read, 0..<8),
+        ]
+    }
+
     /// A code without and one with a choice of whom to read from.
     static let codes = [
         Scenario.Code(data: 2, parity: 1, chunk: 4096, redoSlots: 2),
@@ -44,13 +53,20 @@ enum Exhaustive {
                     scenario.script = Script(steps: story)
                     return scenario
                 }
-                let erasureSets = codes.map { code in
+                func erasureSet(
+                    _ code: Scenario.Code, spares: Int, _ steps: [Script.Step]
+                ) -> Scenario {
                     var scenario = Scenario(quiet: transport, ordering, copies: 1)
                     scenario.code = code
-                    scenario.script = Script(steps: stripedStory)
+                    scenario.spares = spares
+                    scenario.script = Script(steps: steps)
                     return scenario
                 }
-                return mirrors + erasureSets
+                return mirrors + codes.map { erasureSet($0, spares: 0, stripedStory) }
+                    + [
+                        erasureSet(codes[0], spares: 1, twinStory(.move)),
+                        erasureSet(codes[0], spares: 0, twinStory(.snapshot)),
+                    ]
             }
         }
     }

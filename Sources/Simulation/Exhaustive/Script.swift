@@ -10,6 +10,12 @@ public struct Script: Sendable, Hashable {
         case request(Kind, Range<Int>)
         /// Appliances die for good, and the set learns to live without them.
         case lose(Set<Int>)
+        /// A member is to be moved to another appliance; the story goes on at once.
+        case move
+        /// A snapshot is to be taken; the story goes on at once.
+        case snapshot
+        /// Nothing for so many milliseconds.
+        case rest(UInt64)
     }
 
     public enum Kind: Sendable, Hashable { case read, write, zero, discard }
