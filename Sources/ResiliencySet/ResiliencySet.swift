@@ -87,6 +87,7 @@ public struct ResiliencySet: ~Copyable {
     /// The members that were active beside the one whose cut is being recorded.
     var cutCompanions = MemberSet()
     var dirty: DirtyMaps
+    var changeMaps: ChangeMaps
     /// Dirty maps on their way to regions: decisions wait for them.
     var mapStores = 0
     var rebuild = Rebuilding()
@@ -118,6 +119,7 @@ public struct ResiliencySet: ~Copyable {
         workAreas = WorkAreas(behind: slotCount)
         let usualExtent = stripes?.extentSize ?? RegionLayout.extentSize(forDataOf: size)
         dirty = DirtyMaps(deviceSize: size, extentSize: tuning.extentSize ?? usualExtent)
+        changeMaps = ChangeMaps(deviceSize: size, extentSize: tuning.changeExtentSize)
     }
 }
 
@@ -149,6 +151,8 @@ public struct Tuning: Sendable {
     public var rebuildRate: ByteCount?
     /// The granule of rebuild and dirty tracking; nil for what `RegionLayout` says.
     public var extentSize: ByteCount?
+    /// The granule in which changes since snapshots are known; nil for 64 KiB, or more on large devices.
+    public var changeExtentSize: ByteCount?
     /// The most that one step of a discard or zeroing touches on each member: it bounds how long other
     /// requests wait behind a huge one (freeing 64 MiB of small pages takes some milliseconds).
     public var zeroStep = ByteCount.mebibytes(64)

@@ -145,9 +145,12 @@ extension ResiliencySet {
             absent.remove(member)
             dirty.forget(member)
             cut = .none
+            changeMaps.cut(at: epoch)
             if active.isEmpty { readoptLast() }
         case .replace(let member): takePlace(of: member)
-        case .cutGeneration: releaseGeneration()
+        case .cutGeneration:
+            releaseGeneration()
+            changeMaps.cut(at: epoch)
         }
         endVainCut()
         closeRepair()

@@ -25,6 +25,7 @@ extension ResiliencySet {
             return false
         }
         changesInFlight += 1
+        if changeMaps.isMarking { changeMaps.mark(table[index].range) }
         table.setStage(index, .running)
         table[index].slot = slot
         table[index].intent = Intent(

@@ -29,6 +29,7 @@ extension ResiliencySet {
             return false
         }
         changesInFlight += 1
+        if changeMaps.isMarking { changeMaps.mark(striped[index].range) }
         table.setStage(index, .running)
         table[index].slot = slot
         striped[index].work = slot

@@ -61,13 +61,26 @@ public struct ExtentMap: ~Copyable {
     /// Sets every extent that `range` touches.
     public mutating func insertAll(of range: ByteRange) {
         guard let extents = extents(of: range) else { return }
-        for extent in extents { insert(extent) }
+        let (first, last) = (extents.lowerBound >> 6, extents.upperBound >> 6)
+        for word in first...last {
+            var bits = UInt64.max
+            if word == first { bits &= .max << UInt64(extents.lowerBound & 63) }
+            if word == last { bits &= .max >> UInt64(63 - extents.upperBound & 63) }
+            insert(bits, in: word)
+        }
+    }
+
+    @inline(__always)
+    private mutating func insert(_ bits: UInt64, in word: Int) {
+        setCount += (bits & ~words[word]).nonzeroBitCount
+        words[word] |= bits
     }
 
     /// Sets every extent that is set in `other`, which has the words of a map of the same device.
     public mutating func merge(_ other: [UInt64]) {
-        for extent in 0..<extentCount where extent >> 6 < other.count {
-            if other[extent >> 6] & (1 << UInt64(extent & 63)) != 0 { insert(extent) }
+        for word in 0..<min(words.count, other.count) {
+            let extents = extentCount - word << 6
+            insert(other[word] & (extents < 64 ? 1 << UInt64(extents) - 1 : .max), in: word)
         }
     }
 
