@@ -96,7 +96,9 @@ let package = Package(
             name: "TCPTransport", dependencies: ["COpenSSL", "CLinux", "Reactor", "RemoteMemory"],
             swiftSettings: shipped + dataPath),
         .target(name: "NBDProtocol", swiftSettings: shipped),
-        .target(name: "BlockServer", dependencies: ["NBDProtocol"], swiftSettings: shipped),
+        .target(
+            name: "BlockServer", dependencies: ["NBDProtocol", "RemoteMemory"],
+            swiftSettings: shipped),
         .target(
             name: "KernelDevice",
             dependencies: [
@@ -208,8 +210,8 @@ let package = Package(
         .testTarget(
             name: "NBDProtocolTests", dependencies: ["NBDProtocol"], swiftSettings: tooling),
         .testTarget(
-            name: "BlockServerTests", dependencies: ["BlockServer", "NBDProtocol"],
-            swiftSettings: tooling),
+            name: "BlockServerTests",
+            dependencies: ["BlockServer", "NBDProtocol", "RemoteMemory"], swiftSettings: tooling),
         .testTarget(
             name: "KernelDeviceTests",
             dependencies: [

@@ -1,6 +1,20 @@
 // What can be connected to.
 
 public import NBDProtocol
+public import RemoteMemory
+
+/// A snapshot, as a moment since which changes are known.
+public struct SnapshotMark: Hashable, Sendable {
+    /// Without its volume's.
+    public var name: String
+    /// The epoch that began with its cut: another of the same name has another.
+    public var cut: Epoch
+
+    public init(name: String, cut: Epoch) {
+        self.name = name
+        self.cut = cut
+    }
+}
 
 /// One volume or snapshot, as clients see it.
 public struct Export: Hashable, Sendable {
@@ -9,12 +23,18 @@ public struct Export: Hashable, Sendable {
     /// In bytes.
     public var size: UInt64
     public var isReadOnly: Bool
+    /// The snapshots of the same volume that are older than what is served here, the oldest first.
+    public var snapshots: [SnapshotMark]
 
-    public init(name: String, description: String, size: UInt64, isReadOnly: Bool) {
+    public init(
+        name: String, description: String, size: UInt64, isReadOnly: Bool,
+        snapshots: [SnapshotMark] = []
+    ) {
         self.name = name
         self.description = description
         self.size = size
         self.isReadOnly = isReadOnly
+        self.snapshots = snapshots
     }
 
     /// What clients may send.

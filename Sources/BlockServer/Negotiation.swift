@@ -240,26 +240,24 @@ public struct Negotiation: ~Copyable {
         case .refused(let reason): return output.append(reply: reason.reply, to: option)
         case .found(let known): export = known
         }
-        let found = selects ? selected(by: request.queries) : listed(by: request.queries)
-        if selects { contexts = (export.name, found) }
-        for context in found {
+        let found =
+            selects
+            ? MetaContext.selected(by: request.queries, of: export)
+            : MetaContext.listed(by: request.queries, of: export)
+        if selects {
+            guard found.count <= MetaContext.mostSelected else {
+                return output.append(reply: .errorTooBig, to: option)
+            }
+            contexts = (export.name, found)
+        }
+        for (place, context) in found.enumerated() {
             var entry: [UInt8] = []
             // (In a list the ID means nothing, and is 0.)
-            entry.append(wire: selects ? context.rawValue : 0)
+            entry.append(wire: selects ? context.id(at: place) : 0)
             entry.append(contentsOf: context.name.utf8)
             output.append(reply: .metaContext, to: option, data: entry)
         }
         output.append(reply: .ack, to: option)
-    }
-
-    private func selected(by queries: [String]) -> [MetaContext] {
-        MetaContext.allCases.filter(queries.compactMap(MetaContext.selected).contains)
-    }
-
-    /// All of them, when nothing is asked for.
-    private func listed(by queries: [String]) -> [MetaContext] {
-        guard !queries.isEmpty else { return MetaContext.allCases }
-        return MetaContext.allCases.filter(queries.flatMap(MetaContext.listed).contains)
     }
 
     /// NBD_OPT_LIST.

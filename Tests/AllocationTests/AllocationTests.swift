@@ -120,6 +120,12 @@ private final class RunningAppliance {
         setup.stripes = stripes
         // (Nobody is given up for being slow on a busy machine.)
         setup.evictAfter = 20_000_000_000
+        // What is changed is marked, as it is where there are snapshots.
+        setup.cuts = [Epoch(1)]
+        setup.changes = [
+            SnapshotChanges(
+                cut: Epoch(1), extentSize: .kibibytes(64), words: Array(repeating: 0, count: 16))
+        ]
         _ = await thread.add(setup)
         var ends: [Int32] = [0, 0]
         #expect(
@@ -143,6 +149,8 @@ private final class RunningAppliance {
                 allocations <= Self.most,
                 "\(allocations) for \(answered) requests of type \(type), \(depth) at once")
         }
+        let marked = try #require(await thread.savedChanges(of: volume)?.first?.words)
+        #expect(marked.contains { $0 != 0 })
         await thread.remove(volume)
         withExtendedLifetime(appliances) {}
     }

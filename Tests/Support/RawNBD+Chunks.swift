@@ -20,19 +20,21 @@ package struct RawChunk: Equatable, Sendable {
 }
 
 extension RawNBD {
-    /// Asks for chunks, and for `base:allocation` of `export`.
-    package func negotiate(_ form: RawForm, contextOf export: String) throws(HarnessError) {
+    /// Asks for chunks, and for a context of `export`, which is to get this ID.
+    package func negotiate(
+        _ form: RawForm, contextOf export: String, _ context: String = "base:allocation",
+        id: UInt32 = 1
+    ) throws(HarnessError) {
         let option = form == .extended ? Wire.Option.extendedHeaders : Wire.Option.structuredReply
         guard try ask(option).type == Wire.Reply.ack else {
             throw HarnessError("\(form) replies are refused")
         }
-        let context = "base:allocation"
         sendOption(
             Wire.Option.setMetaContext,
             bigEndian(UInt32(export.utf8.count)) + Array(export.utf8) + bigEndian(UInt32(1))
                 + bigEndian(UInt32(context.utf8.count)) + Array(context.utf8))
         let selected = try receiveOptionReply()
-        guard selected.type == 4, selected.payload == bigEndian(UInt32(1)) + Array(context.utf8),
+        guard selected.type == 4, selected.payload == bigEndian(id) + Array(context.utf8),
             try receiveOptionReply().type == Wire.Reply.ack
         else { throw HarnessError("\(context) is not selected: \(selected)") }
     }

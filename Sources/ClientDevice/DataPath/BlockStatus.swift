@@ -63,4 +63,38 @@ extension Volume {
         }
         return extents
     }
+
+    /// Which extents of `range` were changed since a cut, from its start on.
+    func changes(of range: ByteRange, since cut: Epoch, atMost limit: Int) -> [StatusExtent] {
+        if let origin { return origin.changes(of: range, since: cut, atMost: limit) }
+        return changes(of: range, since: cut, until: nil, atMost: limit)
+    }
+
+    fileprivate func changes(
+        of range: ByteRange, since cut: Epoch, until end: Epoch?, atMost limit: Int
+    ) -> [StatusExtent] {
+        var rest = range
+        var extents: [StatusExtent] = []
+        while !rest.isEmpty, extents.count < limit {
+            let (count, isChanged) = engine.changes(atStartOf: rest, since: cut, until: end)
+            let status: ChangeStatus = isChanged ? .changed : []
+            extents.append(StatusExtent(count: count, status: status.rawValue))
+            rest = ByteRange(start: rest.start + count, count: rest.count - count)
+        }
+        return extents
+    }
+}
+
+/// The volume that a snapshot is of, on the same thread, and the moment of it.
+struct SnapshotOrigin {
+    let id: VolumeID
+    let cut: Epoch
+    /// Nil as long as it is not served.
+    weak var volume: Volume?
+
+    /// Which extents of `range` were changed from an earlier cut until this one, from its start on.
+    func changes(of range: ByteRange, since cut: Epoch, atMost limit: Int) -> [StatusExtent] {
+        volume?.changes(of: range, since: cut, until: self.cut, atMost: limit)
+            ?? [StatusExtent(count: range.count, status: ChangeStatus.changed.rawValue)]
+    }
 }

@@ -171,7 +171,8 @@ extension Connection {
                 cookie: cookie, requestOffset: range.start.bytes,
                 isLast: index == contexts.count - 1)
             replies.append(
-                ReplyHeader(statusIn: context.rawValue, extents: extents.count, place, form))
+                ReplyHeader(
+                    statusIn: context.id(at: index), extents: extents.count, place, form))
             var descriptors: [UInt8] = []
             descriptors.reserveCapacity(extents.count * 16)
             for extent in extents {
@@ -204,6 +205,10 @@ extension Connection {
         case (.resiliency, .volume(let volume)): volume.resiliency(of: range, atMost: limit)
         // (A snapshot is what it was made: nothing of it is missing that will come back.)
         case (.resiliency, .snapshot): [StatusExtent(count: range.count, status: 0)]
+        case (.changes(let mark), .volume(let volume)):
+            volume.changes(of: range, since: mark.cut, atMost: limit)
+        case (.changes(let mark), .snapshot(let snapshot)):
+            snapshot.origin.changes(of: range, since: mark.cut, atMost: limit)
         }
     }
 }

@@ -14,6 +14,12 @@ extension DataThread {
     package func add(_ setup: VolumeSetup) -> ByteCount {
         let volume = Volume(setup)
         volumes[setup.id] = volume
+        for snapshot in snapshots.values where snapshot.origin.id == setup.id {
+            snapshot.origin.volume = volume
+        }
+        for snapshot in volumes.values where snapshot.origin?.id == setup.id {
+            snapshot.origin?.volume = volume
+        }
         return volume.repair(setup)
     }
 
@@ -185,17 +191,32 @@ extension DataThread {
     /// Serves a snapshot; one that is served goes on with its region opened anew.
     package func add(
         _ memory: MemberMemory, as key: SnapshotKey, export: String, size: ByteCount,
-        patience: UInt64
+        cutAt cut: Epoch, patience: UInt64
     ) {
         if let snapshot = snapshots[key] { return snapshot.adopt(memory) }
+        let origin = SnapshotOrigin(id: key.volume, cut: cut, volume: volumes[key.volume])
         snapshots[key] = Snapshot(
-            name: export, size: size, memory: memory, patience: patience)
+            name: export, size: size, of: origin, memory: memory, patience: patience)
     }
 
     /// Serves a snapshot of an erasure set, as a volume of its own that nobody writes.
     package func addSnapshot(_ setup: VolumeSetup) {
-        precondition(setup.isSnapshot, "a volume is repaired before it is served")
-        volumes[setup.id] = Volume(setup)
+        guard let origin = setup.origin else {
+            preconditionFailure("a volume is repaired before it is served")
+        }
+        let snapshot = Volume(setup)
+        snapshot.origin?.volume = volumes[origin]
+        volumes[setup.id] = snapshot
+    }
+
+    /// A snapshot is deleted: what was changed behind it was changed behind the one before it.
+    package func forgetSnapshot(cutAt cut: Epoch, of id: VolumeID) {
+        volumes[id]?.engine.forgetSnapshot(cutAt: cut)
+    }
+
+    /// What is known to be changed since each snapshot; nil for a volume that is not served.
+    package func savedChanges(of id: VolumeID) -> [SnapshotChanges]? {
+        volumes[id]?.engine.savedChanges
     }
 
     /// The regions of such a snapshot that cannot be reached.

@@ -22,6 +22,7 @@ import TCPTransport
 
     let name: String
     let size: ByteCount
+    var origin: SnapshotOrigin
     private enum Memory {
         case mapped(MappedRegion)
         case far(RegionChannel)
@@ -48,9 +49,13 @@ import TCPTransport
     /// Since when its channel has been broken.
     private var brokenSince: UInt64?
 
-    init(name: String, size: ByteCount, memory: MemberMemory, patience: UInt64) {
+    init(
+        name: String, size: ByteCount, of origin: SnapshotOrigin, memory: MemberMemory,
+        patience: UInt64
+    ) {
         self.name = name
         self.size = size
+        self.origin = origin
         self.memory = Memory(memory)
         self.patience = patience
         allocation = AllocationMap(deviceSize: size)

@@ -67,6 +67,8 @@ package struct VolumeCounters: Hashable, Sendable {
     let evictAfter: UInt64
     /// How many members the layout has.
     var memberCount: Int
+    /// Of a snapshot: what it is a moment of.
+    var origin: SnapshotOrigin?
     let patience: UInt64
     /// Which regions members have or had: dirty maps name them.
     var identities: [MemberIndex: RegionID] = [:]
@@ -105,7 +107,8 @@ package struct VolumeCounters: Hashable, Sendable {
         memberCount = setup.memberCount ?? setup.active.count
         let isRemote = setup.active.values.contains { $0.isRemote }
         let active = MemberSet(setup.active.keys)
-        if setup.isSnapshot, let stripes = setup.stripes {
+        if let origin = setup.origin, let stripes = setup.stripes {
+            self.origin = SnapshotOrigin(id: origin, cut: setup.epoch)
             engine = ResiliencySet(
                 reading: stripes, present: active,
                 tuning: Tuning.usual(
@@ -117,6 +120,7 @@ package struct VolumeCounters: Hashable, Sendable {
                 stripes: setup.stripes,
                 tuning: Tuning.usual(
                     patience: setup.patience, evictAfter: isRemote ? setup.evictAfter : 0))
+            engine.restoreChanges(since: setup.cuts, saved: setup.changes)
         }
         patience = setup.patience
         engine.setTime(clinux_monotonic_nanoseconds())

@@ -34,8 +34,12 @@ package struct VolumeSetup: Sendable {
     package var breaks: @Sendable (VolumeID, MemberIndex, ChannelFault) -> Void = { _, _, _ in }
     /// Called when a twin is of no more use.
     package var drops: @Sendable (VolumeID, RegionID) -> Void = { _, _ in }
-    /// It is a generation that was removed from an erasure set: served read-only, as it is.
-    package var isSnapshot = false
+    /// Of a generation that was removed from an erasure set, which is served read-only, as it is: its volume.
+    package var origin: VolumeID?
+    /// The epochs that began with the cuts of its snapshots, the oldest first.
+    package var cuts: [Epoch] = []
+    /// What an earlier owner knew to be changed since, if nobody else had the volume in between.
+    package var changes: [SnapshotChanges] = []
 
     package init(
         id: VolumeID, name: String, size: ByteCount, ordering: Ordering, epoch: Epoch,

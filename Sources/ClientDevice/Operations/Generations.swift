@@ -137,7 +137,7 @@ extension ClientDevice {
             id: VolumeID(.random()), name: export, size: snapshot.size, ordering: .parallel,
             epoch: snapshot.cutAtEpoch, patience: configuration.patience, active: memories
         ) { _, _ in }
-        setup.isSnapshot = true
+        setup.origin = id
         setup.stripes = stripes
         setup.evictAfter = UInt64(configuration.evictAfter / .nanoseconds(1))
         setup.breaks = { [weak self] _, _, _ in

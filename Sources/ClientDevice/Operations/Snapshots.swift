@@ -168,7 +168,7 @@ extension ClientDevice {
                 await volume.thread.add(
                     memory, as: SnapshotKey(volume: id, name: snapshot.name),
                     export: "\(volume.record.name)@\(snapshot.name)", size: snapshot.size,
-                    patience: configuration.patience)
+                    cutAt: snapshot.cutAtEpoch, patience: configuration.patience)
                 volumes[id]?.readySnapshots.insert(snapshot.name)
                 hasOpened = true
             } catch {
@@ -214,6 +214,7 @@ extension ClientDevice {
         volumes[id]?.readySnapshots.remove(snapshot)
         await publish()
         volumes[id]?.generations[snapshot] = nil
+        await volume.thread.forgetSnapshot(cutAt: record.cutAtEpoch, of: id)
         if let generation {
             await volume.thread.remove(generation)
         } else {

@@ -156,17 +156,20 @@ extension ClientDevice {
                 (
                     Export(
                         name: record.name, description: "\(record.layout), volume \(record.id)",
-                        size: record.size.bytes, isReadOnly: false), volume.thread
+                        size: record.size.bytes, isReadOnly: false,
+                        snapshots: volume.snapshots.map(\.mark)), volume.thread
                 ))
         }
         for volume in volumes.values {
-            for snapshot in volume.snapshots where volume.readySnapshots.contains(snapshot.name) {
+            for (index, snapshot) in volume.snapshots.enumerated()
+            where volume.readySnapshots.contains(snapshot.name) {
                 exports.append(
                     (
                         Export(
                             name: "\(volume.record.name)@\(snapshot.name)",
                             description: "snapshot of \(volume.record.name)",
-                            size: snapshot.size.bytes, isReadOnly: true), volume.thread
+                            size: snapshot.size.bytes, isReadOnly: true,
+                            snapshots: volume.snapshots[..<index].map(\.mark)), volume.thread
                     ))
             }
         }
@@ -212,4 +215,9 @@ extension ClientDevice {
     static func date(_ milliseconds: Int64) -> Date {
         Date(timeIntervalSince1970: Double(milliseconds) / 1000)
     }
+}
+
+extension SnapshotRecord {
+    /// As clients may ask for changes since it.
+    fileprivate var mark: SnapshotMark { SnapshotMark(name: name, cut: cutAtEpoch) }
 }
