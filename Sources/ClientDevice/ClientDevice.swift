@@ -140,7 +140,10 @@ package actor ClientDevice: EventHandler {
         await frontDoor.close()
         for thread in threads {
             for _ in 0..<1000 {
-                if await thread.drain() { break }
+                if await thread.drain() {
+                    await saveChanges(on: thread)
+                    break
+                }
                 try? await Task.sleep(for: .milliseconds(10))
             }
         }

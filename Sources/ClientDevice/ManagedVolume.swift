@@ -64,6 +64,8 @@ struct ManagedVolume {
     var phase = Phase.waiting
     var snapshots: [SnapshotRecord] = []
     var readySnapshots: Set<String> = []
+    /// What was saved of changes since the snapshots, as long as the volume is not served.
+    var savedChanges: [SnapshotChanges] = []
     var cut: PendingCut?
     var twinning: Twinning?
     /// Why the twins that were made last came to nothing.

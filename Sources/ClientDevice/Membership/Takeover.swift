@@ -35,6 +35,7 @@ extension ClientDevice {
             if volume.record.owner != owner {
                 volumes[id]?.record = try registry.takeOver(
                     id, by: owner, expecting: volume.record.epoch)
+                takeChanges(of: id, savedAt: volume.record.epoch)
             }
             volumes[id]?.snapshots = try registry.snapshots(of: id)
         } catch {
@@ -159,6 +160,8 @@ extension ClientDevice {
         setup.stripes = record.stripes
         setup.memberCount = record.layout.memberCount
         setup.limits = volume.limits
+        setup.cuts = volume.snapshots.map(\.cutAtEpoch)
+        setup.changes = volume.savedChanges
         setup.lost = lost
         setup.away = record.members.filter { $0.state == .failed && !lost.contains($0.index) }
             .map(\.index)
@@ -170,6 +173,7 @@ extension ClientDevice {
         }
         let settled = await volume.thread.add(setup)
         volumes[id]?.phase = .serving
+        volumes[id]?.savedChanges = []
         volumes[id]?.hasLoggedWaiting = false
         volumes[id]?.firstTry = nil
         await enrolMembers(of: id)

@@ -4,6 +4,7 @@
 // breaks its own invariants, all mean that the file was damaged or edited by hand, and end in
 // `StorageFault.corrupt` rather than in a trap or a guess.
 
+import FoundationEssentials
 import GRDB
 import RemoteMemory
 
@@ -98,6 +99,21 @@ extension ApplianceRecord {
             sql: """
                 INSERT INTO appliance (name, address, failure_domain, draining) VALUES (?, ?, ?, ?)
                 """, arguments: [name, address, failureDomain, isDraining])
+    }
+}
+
+extension SnapshotChanges {
+    init(row: Row) throws(StorageProblem) {
+        let reader = Reader(row: row, table: "snapshot_changes")
+        let extents: DatabaseValue = row["extents"]
+        self.init(
+            cut: Epoch(try reader.count("cut")),
+            extentSize: ByteCount(try reader.count("extent_size")),
+            words: extents.isNull
+                ? nil
+                : try reader.required("extents") { value in
+                    Data.fromDatabaseValue(value).flatMap(SnapshotChanges.words)
+                })
     }
 }
 

@@ -32,6 +32,9 @@ enum Schema {
         migrator.registerMigration("registry-6") { database in
             try database.execute(sql: generations)
         }
+        migrator.registerMigration("registry-7") { database in
+            try database.execute(sql: changes)
+        }
         return migrator
     }
 
@@ -139,6 +142,21 @@ enum Schema {
         WHEN EXISTS (SELECT 1 FROM member WHERE region = NEW.region)
             OR EXISTS (SELECT 1 FROM snapshot WHERE region = NEW.region)
         BEGIN SELECT RAISE(ABORT, 'the region of a member is no snapshot'); END;
+        """
+
+    /// What was changed since each snapshot, between an orderly stop and the next start.
+    ///
+    /// Each row tells of the time until the next one's cut, so that all of a volume are kept and taken together;
+    /// a snapshot that is deleted meanwhile leaves its row. Extents that are NULL are not known.
+    private static let changes = """
+        CREATE TABLE snapshot_changes (
+            volume TEXT NOT NULL REFERENCES volume (id) ON DELETE CASCADE,
+            cut INTEGER NOT NULL CHECK (cut >= 0),
+            epoch INTEGER NOT NULL CHECK (epoch >= cut),
+            extent_size INTEGER NOT NULL CHECK (extent_size > 0),
+            extents BLOB,
+            PRIMARY KEY (volume, cut)
+        ) STRICT, WITHOUT ROWID;
         """
 
     /// What no column constraint can say: fencing rests on epochs that only grow, and a snapshot on

@@ -97,7 +97,7 @@ import Testing
 
     @Test func `a registry of a newer version is refused and left alone`() throws {
         _ = try fill()
-        try scratch.forge("registry-6", into: "registry-9")
+        try scratch.forge("registry-7", into: "registry-9")
         let before = try Data(contentsOf: URL(filePath: scratch.path))
         #expect(
             try storageFault { _ = try scratch.open() } == .newerVersion)
