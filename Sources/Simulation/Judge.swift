@@ -116,6 +116,7 @@ extension World {
             contents.append(UInt32(tag))
         }
         guard isJudged else { return }
+        cutContents[device.record.epoch] = contents
         ledger.snapshot(contents, invoked: cut.invoked, ended: now)
     }
 
@@ -151,6 +152,7 @@ extension World {
         for region in regions.dropFirst() where region.tags != regions[0].tags {
             violated("members differ at rest")
         }
+        judgeChanges(active, device)
         if device.freeTokens.count != device.requests.count { violated("request tokens leaked") }
         if !device.engine.isSettled { violated("the engine is not quiet at rest") }
         if let leak = device.engine.leak { violated("leaked: \(leak)") }

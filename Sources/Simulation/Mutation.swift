@@ -6,10 +6,12 @@ public enum Mutation: String, CaseIterable, Sendable, CustomStringConvertible {
     case acknowledgesUnrecorded
     case believesEveryCommit
     case believesLostMemory
+    case believesOldChanges
     case completesEarly
     case cutsWithoutDraining
     case dataBeforeIntent
     case forgetsDirtyBits
+    case forgetsHeldMarks
     case forgetsParity
     case forgetsTwins
     case ignoresLease
@@ -39,10 +41,14 @@ public enum Mutation: String, CaseIterable, Sendable, CustomStringConvertible {
             "Writes are acknowledged before the registry holds who missed them."
         case .believesEveryCommit: "A failed commit of the registry counts as made."
         case .believesLostMemory: "An appliance that lost its memory counts as the one it was."
+        case .believesOldChanges:
+            "What was saved of changes since snapshots is believed though others had the volume."
         case .completesEarly: "A write is done, and its range unlocked, before it has landed."
         case .cutsWithoutDraining: "A snapshot is cut while writes are in flight."
         case .dataBeforeIntent: "The data of a write is stored before its intent."
         case .forgetsDirtyBits: "Writes do not mark their extents in the dirty maps."
+        case .forgetsHeldMarks:
+            "Writes that were held for a snapshot do not count as changes behind it."
         case .forgetsParity: "A write to a part of a stripe leaves the parity as it was."
         case .forgetsTwins: "What is written while a twin is made is not written there."
         case .keepsRecords: "A record that is dropped after a takeover stays in its redo slot."

@@ -43,6 +43,8 @@ public enum Probe: UInt8, CaseIterable, Sendable {
     case generationCut
     case generationCutDegraded
     case twinLost
+    case changesJudged
+    case changesKept
 
     /// The name, as written in reports.
     public var name: String { "\(self)" }
@@ -99,6 +101,9 @@ public enum Probe: UInt8, CaseIterable, Sendable {
         case .generationCutDegraded:
             "A generation became a snapshot though a member had failed while it was made."
         case .twinLost: "A twin was lost before it was anything else."
+        case .changesJudged:
+            "A block differed from a snapshot, and by what was known of changes it had to."
+        case .changesKept: "A new owner knew what was changed since snapshots of an earlier one."
         case .volumeLost: "So many members were lost that the volume was, too."
         }
     }

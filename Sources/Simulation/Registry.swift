@@ -10,6 +10,8 @@ final class SimulatedRegistry {
     let volumeID: VolumeID
     private(set) var record: VolumeRecord?
     private(set) var snapshots: [SnapshotRecord] = []
+    /// What was changed since each, from an orderly stop at this epoch.
+    private var savedChanges: (epoch: Epoch, changes: [SnapshotChanges])?
     /// Every call fails.
     var isDown = false
     /// The next commits are made, but nobody hears of it.
@@ -95,6 +97,19 @@ final class SimulatedRegistry {
             throw .notFound(.snapshot, name: name)
         }
         return snapshots.remove(at: index)
+    }
+
+    /// An owner stops in order, and leaves behind what it knows of changes.
+    func saveChanges(_ changes: [SnapshotChanges], by owner: OwnerID, at epoch: Epoch) {
+        guard let record, record.owner == owner, record.epoch == epoch else { return }
+        savedChanges = (epoch, changes)
+    }
+
+    /// Takes what was left at the epoch before the present one.
+    func takeChanges(savedAt epoch: Epoch) -> [SnapshotChanges] {
+        guard world.mutation != .believesOldChanges else { return savedChanges?.changes ?? [] }
+        defer { savedChanges = nil }
+        return savedChanges?.epoch == epoch ? savedChanges?.changes ?? [] : []
     }
 
     // MARK: Checks

@@ -225,6 +225,7 @@ public struct Scenario: Sendable, Hashable, CustomStringConvertible {
         var tuning = Tuning()
         tuning.patience = 2_000_000_000
         tuning.extentSize = extentSize
+        tuning.changeExtentSize = ByteCount(Self.blockSize)
         tuning.zeroStep = ByteCount(4 * Self.blockSize)
         tuning.tearsWrites = transport == .verbs
         if isThrottled { tuning.rebuildRate = .mebibytes(4) }

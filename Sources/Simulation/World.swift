@@ -66,6 +66,8 @@ final class World {
     /// When each snapshot of an erasure set was asked for.
     var cutsAskedFor: [String: UInt64] = [:]
     var snapshots: [KeptSnapshot] = []
+    /// The write that each block shows in a snapshot, by the epoch of its cut.
+    var cutContents: [Epoch: [UInt32]] = [:]
     var plannedFaults: [PlannedFault] = []
     var scriptPosition = 0
     var isScriptOver = false

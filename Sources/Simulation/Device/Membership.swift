@@ -127,7 +127,9 @@ extension SimulatedDevice {
                 world.snapshotTaken(cut, by: self)
                 channels[member.number] = nil
                 self.cut = nil
+                noteHeld()
                 engine.recorded(decision, epoch: record.epoch)
+                world.checkChanges(until: record.epoch, by: self)
                 drain()
             }
         case .replace(let member): replace(member)
@@ -286,6 +288,7 @@ extension SimulatedDevice {
             isDeleting = false
             guard case .success(let gone) = result else { return }
             world.note("snapshot \(gone.name) is deleted")
+            engine.forgetSnapshot(cutAt: gone.cutAtEpoch)
             for member in gone.members {
                 for appliance in world.appliances where appliance.name == member.appliance {
                     appliance.regions[member.region] = nil

@@ -64,6 +64,10 @@ final class SimulatedDevice {
     /// Twins are made, for a move or a snapshot of an erasure set.
     var twinning: Twinning?
     var isDeleting = false
+    /// What its predecessor knew of changes, if that one stopped in order.
+    var savedChanges: [SnapshotChanges] = []
+    /// Blocks that were to be written while writes were held, by the cut.
+    var heldBlocks: [Epoch: Set<Int>] = [:]
     /// Active members could not be opened at its takeover.
     var hasLostMembers = false
     /// Intent slots that were used.
@@ -97,6 +101,7 @@ final class SimulatedDevice {
     func kill() {
         guard life != .dead else { return }
         world.note("device \(number) dies")
+        stopInOrder()
         if isServing, engine.phase == .repairing { world.probes.hit(.crashDuringRepair) }
         life = .dead
         backlog = []

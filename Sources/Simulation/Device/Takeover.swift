@@ -38,11 +38,13 @@ extension SimulatedDevice {
                 return openMembers()
             }
             world.registry.call(from: self) { [owner] registry throws(RegistryError) in
-                try registry.takeOver(by: owner, expecting: found.epoch)
+                let next = try registry.takeOver(by: owner, expecting: found.epoch)
+                return (next, registry.takeChanges(savedAt: found.epoch))
             } then: { [self] result in
                 switch result {
-                case .success(let next):
+                case .success((let next, let changes)):
                     record = next
+                    savedChanges = changes
                     openMembers()
                 case .failure: retry { $0.takeOver() }
                 }
@@ -188,6 +190,9 @@ extension SimulatedDevice {
             active: MemberSet(active), stripes: world.scenario.stripes,
             tuning: world.scenario.tuning(mutation: world.mutation))
         engine.setTime(world.now)
+        let cuts = world.registry.snapshots.map(\.cutAtEpoch)
+        if !cuts.isEmpty, !savedChanges.isEmpty { world.probes.hit(.changesKept) }
+        engine.restoreChanges(since: cuts, saved: savedChanges)
         for member in record.members { identities[member.index.number] = member.region }
         for member in active { gather(member) }
         for member in lostActive { engine.lostAtTakeover(member) }

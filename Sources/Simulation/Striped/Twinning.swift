@@ -189,7 +189,9 @@ extension SimulatedDevice {
             if isHasty {
                 engine.dropTwins(engine.twins)
             } else {
+                noteHeld()
                 engine.recorded(.cutGeneration, epoch: record.epoch)
+                world.checkChanges(until: record.epoch, by: self)
             }
             drain()
         }
@@ -245,6 +247,7 @@ extension World {
             else { return violated("snapshot \(snapshot.name) holds a torn block \(block)") }
             blocks.append(UInt32(write))
         }
+        cutContents[snapshot.cutAtEpoch] = blocks
         ledger.snapshot(blocks, invoked: invoked, ended: now)
     }
 }
