@@ -23,6 +23,8 @@ public enum CloseReason: Hashable, Sendable, CustomStringConvertible {
     case badRequestMagic(UInt32)
     case payloadTooLarge(UInt64)
     case disconnected
+    /// It stands: another process is to go on with it.
+    case handedOver
 
     public var description: String {
         switch self {
@@ -46,6 +48,7 @@ public enum CloseReason: Hashable, Sendable, CustomStringConvertible {
         case .payloadTooLarge(let size):
             "a payload of \(size) bytes; at most \(RequestRules.largestPayload) are accepted"
         case .disconnected: "the client disconnected"
+        case .handedOver: "the next client device goes on with it"
         }
     }
 

@@ -4,7 +4,7 @@ public import NBDProtocol
 public import RemoteMemory
 
 /// A snapshot, as a moment since which changes are known.
-public struct SnapshotMark: Hashable, Sendable {
+public struct SnapshotMark: Hashable, Sendable, Codable {
     /// Without its volume's.
     public var name: String
     /// The epoch that began with its cut: another of the same name has another.

@@ -7,7 +7,7 @@
 public import NBDProtocol
 
 /// One metadata context of an export.
-public enum MetaContext: Hashable, Sendable {
+public enum MetaContext: Hashable, Sendable, Codable {
     case allocation
     case resiliency
     case changes(since: SnapshotMark)
@@ -89,7 +89,7 @@ public struct ChangeStatus: OptionSet, Sendable {
 }
 
 /// What a client and this server agreed on beside the export.
-public struct TransmissionTerms: Hashable, Sendable {
+public struct TransmissionTerms: Hashable, Sendable, Codable {
     public var form: MessageForm
     /// What BLOCK_STATUS answers about, at most `MetaContext.mostSelected`; none when it may not be asked.
     public var contexts: [MetaContext]

@@ -135,18 +135,24 @@ package actor ClientDevice: EventHandler {
     package nonisolated func startThread() { loop.start(self) }
 
     /// Takes no more requests, answers those in flight, closes; gives up after ten seconds.
-    package func stop() async {
+    ///
+    /// - Parameter handingOver: plain connections are not closed.
+    /// - Returns: those that are not, which the caller has from now on.
+    package func stop(handingOver: Bool = false) async -> [StandingConnection] {
         housekeeping?.cancel()
         await frontDoor.close()
+        var standing: [StandingConnection] = []
         for thread in threads {
             for _ in 0..<1000 {
-                if await thread.drain() {
+                if await thread.drain(handingOver: handingOver) {
                     await saveChanges(on: thread)
                     break
                 }
                 try? await Task.sleep(for: .milliseconds(10))
             }
+            standing += await thread.takeStanding()
         }
+        return standing
     }
 
     /// Opens connections to appliances with other proof from now on; those that stand go on.

@@ -11,7 +11,7 @@
 
 /// How requests and replies of a connection look, as negotiated.
 @frozen
-public enum MessageForm: Hashable, Sendable {
+public enum MessageForm: String, Hashable, Sendable, Codable {
     /// One reply a request, with the data of a read behind it.
     case simple
     /// Chunks; STRUCTURED_REPLY was negotiated.

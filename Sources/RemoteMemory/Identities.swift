@@ -75,7 +75,9 @@ public struct OwnerID: Hashable, Sendable, CustomStringConvertible {
 /// The number that grows with every change of a set's owner or membership.
 ///
 /// Appliances refuse accesses of older epochs, so an owner that was replaced can do no harm.
-public struct Epoch: Hashable, Comparable, Sendable, BitwiseCopyable, CustomStringConvertible {
+public struct Epoch:
+    Hashable, Comparable, Sendable, BitwiseCopyable, Codable, CustomStringConvertible
+{
     public let number: UInt64
     public init(_ number: UInt64) { self.number = number }
     public var next: Epoch { Epoch(number + 1) }

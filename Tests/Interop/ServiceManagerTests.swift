@@ -5,63 +5,6 @@ import Glibc
 import TestSupport
 import Testing
 
-/// A socket that receives notifications; for one test.
-private final class FakeManager {
-    let name: String
-    private let descriptor: Int32
-    private var directory: TemporaryDirectory?
-
-    /// Listens at a path, or under an abstract name.
-    init(abstract: Bool) throws {
-        if abstract {
-            name = "@holdfast-test-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
-        } else {
-            let directory = try TemporaryDirectory()
-            self.directory = directory
-            name = directory.file("notify")
-        }
-        descriptor = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
-        var address = sockaddr_un()
-        address.sun_family = sa_family_t(AF_UNIX)
-        var bytes = Array(name.utf8)
-        if abstract { bytes[0] = 0 }
-        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
-        let size = socklen_t(MemoryLayout<sa_family_t>.size + bytes.count)
-        let bound = withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(descriptor, $0, size) }
-        }
-        try #require(bound == 0)
-    }
-
-    deinit { close(descriptor) }
-
-    /// The lines of the next notification.
-    func next() throws -> [String] {
-        var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-        try #require(poll(&entry, 1, 30_000) == 1, "nothing came")
-        var bytes = [UInt8](repeating: 0, count: 4096)
-        let count = recv(descriptor, &bytes, bytes.count, 0)
-        return String(decoding: bytes.prefix(max(0, count)), as: UTF8.self)
-            .split(separator: "\n").map(String.init)
-    }
-
-    /// The next notification with this line; those before are dropped.
-    func next(with line: String) throws -> [String] {
-        while true {
-            let lines = try next()
-            if lines.contains(line) { return lines }
-        }
-    }
-
-    /// What arrived and was not taken yet.
-    func pending() throws -> [[String]] {
-        var all: [[String]] = []
-        var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-        while poll(&entry, 1, 0) == 1 { all.append(try next()) }
-        return all
-    }
-}
-
 extension Interop {
     @Suite(.timeLimit(.minutes(2)))
     struct ServiceManager {

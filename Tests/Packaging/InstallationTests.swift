@@ -53,6 +53,15 @@ struct InstallationTests {
         try expectDone("restart-client", "after-restart-client", "restart-appliance")
     }
 
+    @Test func `clients that are connected do not notice a restart of the client device`() throws {
+        let step = try PackageGuest.current.step("hand-over")
+        #expect(step.succeeded, "\(step)")
+        #expect(step.text.contains("connections left to the next client device: 1"), "\(step)")
+        #expect(step.text.contains("connections from before: 1, gone on with: 1"), "\(step)")
+        #expect(step.text.contains("read 65536/65536 bytes at offset 1048576"), "\(step)")
+        #expect(!step.text.contains("failed"), "\(step)")
+    }
+
     @Test func `clients wait at systemd's socket while the client device is restarted`() throws {
         try expectDone("socket")
     }

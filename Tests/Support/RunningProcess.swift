@@ -32,15 +32,16 @@ package final class RunningProcess: Sendable {
     /// - Parameters:
     ///   - arguments: The program, looked up in PATH unless it has a slash, and its arguments.
     ///   - environment: Additions to the environment of the tests.
+    ///   - descriptors: What it gets from descriptor 3 on.
     ///   - signalOnParentDeath: The name of the signal it gets should the tests themselves die.
     /// - Throws: `HarnessError` when no process can be made.
     package init(
-        _ arguments: [String], environment: [String: String] = [:],
+        _ arguments: [String], environment: [String: String] = [:], descriptors: [Int32] = [],
         signalOnParentDeath: String = "KILL"
     ) throws(HarnessError) {
         let launched = try Spawner.shared.start(
             Launch(
-                arguments: arguments, environment: environment,
+                arguments: arguments, environment: environment, descriptors: descriptors,
                 signalOnParentDeath: signalOnParentDeath))
         self.arguments = arguments
         pid = launched.pid

@@ -14,6 +14,8 @@ struct Launch: Sendable {
     var arguments: [String]
     /// Additions to the environment of the tests.
     var environment: [String: String]
+    /// What it gets from descriptor 3 on.
+    var descriptors: [Int32]
     /// The name, as `kill -l` has it, of the signal the program gets when the tests die.
     var signalOnParentDeath: String
 }
@@ -82,6 +84,12 @@ final class Spawner: Sendable {
         posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
         posix_spawn_file_actions_adddup2(&actions, output.write, 1)
         posix_spawn_file_actions_adddup2(&actions, error.write, 2)
+        // (Copies out of the way of each other's places.)
+        let copies = launch.descriptors.map { fcntl($0, F_DUPFD_CLOEXEC, 1000) }
+        defer { copies.forEach { close($0) } }
+        for (number, copy) in copies.enumerated() {
+            posix_spawn_file_actions_adddup2(&actions, copy, 3 + Int32(number))
+        }
 
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)

@@ -197,6 +197,22 @@ enum ConnectionTarget {
         return send()
     }
 
+    /// Whether another process could go on with it.
+    var canStand: Bool { !isEncrypted && leaving == nil }
+
+    /// What another process needs to go on with it; to be called when it has closed for that.
+    func handOver() -> StandingConnection {
+        precondition(leaving == .handedOver && unanswered == 0 && replies.isEmpty, "all is said")
+        let export =
+            switch target {
+            case .volume(let volume): volume.name
+            case .snapshot(let snapshot): snapshot.name
+            }
+        return unsafe StandingConnection(
+            descriptor: stream.release(), export: export,
+            terms: TransmissionTerms(form: form, contexts: contexts), received: Array(input.unread))
+    }
+
     /// Takes no more requests; closes when the last is answered.
     func leave(_ reason: CloseReason) -> Verdict {
         if leaving == nil { leaving = reason }

@@ -30,6 +30,8 @@ package actor DataThread: EventHandler {
     private var watched: [Int32: Readiness] = [:]
     private var channels: [Int32: ChannelOwner] = [:]
     private var isDraining = false
+    /// Connections that are to outlive this process.
+    private var standing: [StandingConnection] = []
     /// Somebody has more to do as soon as it is its turn again.
     private var hasYielded = false
 
@@ -84,7 +86,9 @@ package actor DataThread: EventHandler {
             }
             if connection.hasHiddenInput { hidden.insert(connection.descriptor) }
         case .closed(let reason):
-            if reason != .disconnected {
+            if reason == .handedOver {
+                standing.append(connection.handOver())
+            } else if reason != .disconnected {
                 log.notice("closing a connection: \(reason)")
             }
             loop.unwatch(connection.descriptor)
@@ -286,17 +290,25 @@ package actor DataThread: EventHandler {
         }
     }
 
-    /// Takes no more requests, answers those that are in flight, and closes all connections.
+    /// Takes no more requests, answers those that are in flight, and closes all connections; those that another
+    /// process is to go on with are to be had by `takeStanding` then.
     ///
     /// Returns false when some are still unanswered: call again.
-    package func drain() -> Bool {
+    package func drain(handingOver: Bool = false) -> Bool {
         isDraining = true
         for connection in Array(connections.values) {
-            settle(connection, connection.leave(.disconnected))
+            let stands = handingOver && connection.canStand
+            settle(connection, connection.leave(stands ? .handedOver : .disconnected))
         }
         guard connections.isEmpty else { return false }
         for volume in volumes.values { volume.settle() }
         return true
+    }
+
+    /// The connections that stand; the caller has them from now on.
+    package func takeStanding() -> [StandingConnection] {
+        defer { standing = [] }
+        return standing
     }
 
     func connections(of volume: Volume) -> [Connection] {

@@ -278,6 +278,24 @@ package actor FrontDoor: EventHandler {
         }
     }
 
+    /// Hands connections of a process before to the threads of their exports; returns how many are served.
+    package func readmit(_ connections: [StandingConnection]) async -> Int {
+        var count = 0
+        for connection in connections {
+            let stream = SocketStream(plain: connection.descriptor)
+            guard let thread = threads[connection.export] else {
+                log.notice(
+                    "closing a connection: there is no export '\(connection.export)' any more")
+                continue
+            }
+            count += 1
+            await thread.adopt(
+                stream, export: connection.export, terms: connection.terms,
+                received: connection.received, counted: CountedConnection(connection.export, tally))
+        }
+        return count
+    }
+
     private func dropLate() -> Rest {
         guard !handshakes.isEmpty || !resting.isEmpty else { return .untilWoken }
         let now = clinux_monotonic_nanoseconds()

@@ -44,6 +44,13 @@ public final class SocketStream: @unchecked Sendable {
 
     public var isEncrypted: Bool { session != nil }
 
+    /// Gives the descriptor of a plain stream away; the stream is of no more use.
+    public func release() -> Int32 {
+        precondition(session == nil && !isReleased, "only a plain stream can go on elsewhere")
+        isReleased = true
+        return descriptor
+    }
+
     /// Goes on with the handshake as far as it gets without waiting.
     ///
     /// Nil when it is done, at once on a plain stream; else what to wait for.

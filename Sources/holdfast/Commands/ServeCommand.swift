@@ -61,7 +61,8 @@ struct ServeCommand: AsyncParsableCommand {
             ? try Succession.takeOver(path, log: log)
             : Succession(claim: try DeviceClaim.take(path))
         let door = try server.security()
-        let (listeners, taken) = try listen(path, besides: succession.zombie, door, log)
+        let passed = try ActivatedSockets()
+        let (listeners, taken) = try listen(path, passed, besides: succession.zombie, door, log)
         var configuration = DeviceConfiguration(
             directory: path, listeners: listeners, populate: populate,
             version: Holdfast.version, evictAfter: eviction.duration,
@@ -82,6 +83,7 @@ struct ServeCommand: AsyncParsableCommand {
             },
             received: { count in continuation.yield(count) })
         try await device.start()
+        await device.goOn(with: passed.connections.take(from: service.manager, log))
         for address in taken { Task { await device.listen(whenFree: address) } }
         let control = Task {
             try await ControlServer(
@@ -92,7 +94,10 @@ struct ServeCommand: AsyncParsableCommand {
             if count > 1 { Glibc.exit(1) }
             service.manager?.stopping()
             Task {
-                await device.stop()
+                let standing = await device.stop(handingOver: service.manager != nil)
+                if let manager = service.manager {
+                    StoredConnections.keep(standing, by: manager, log)
+                }
                 control.cancel()
                 _ = try? await control.value
                 Glibc.exit(0)
@@ -102,21 +107,21 @@ struct ServeCommand: AsyncParsableCommand {
 
     /// Listens wherever it is asked to; what a zombie still holds is among the second.
     private func listen(
-        _ directory: String, besides zombie: Int32?, _ door: DoorSecurity, _ log: Logger
+        _ directory: String, _ passed: ActivatedSockets, besides zombie: Int32?,
+        _ door: DoorSecurity, _ log: Logger
     ) throws -> (listeners: [Listener], taken: [Address]) {
-        let (activated, unknown) = try ActivatedSockets.take()
-        for name in unknown {
+        for name in passed.unknown {
             log.warning("the socket '\(name)' that was passed is not known: name it nbd")
         }
         let addresses = try server.nbd.map { try Address($0) }
-        for address in addresses + activated.map(\.address) {
+        for address in addresses + passed.listeners.map(\.address) {
             try door.mayListen(at: address)
             if let warning = door.warning(about: address) { log.warning("\(warning)") }
         }
         var listeners = [
             try Listener(.unix(path: directory + "/nbd.sock"), succeeding: zombie)
         ]
-        listeners += activated
+        listeners += passed.listeners
         var taken: [Address] = []
         for address in addresses {
             do throws(ReactorError) {

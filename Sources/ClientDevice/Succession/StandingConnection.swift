@@ -1,0 +1,41 @@
+// Clients that do not notice an orderly restart: their sockets outlive the process, in the hands of the service
+// manager, and the next client device goes on with them.
+//
+//     stop    no more is received ─ what is in flight is answered ─ all replies are sent ─▶ standing
+//     start   volumes are taken over ─▶ the export's thread goes on where the other stood
+//
+// Between the two requests wait in the sockets. A connection under TLS does not stand: its keys go with its
+// process. Nor does one that does not take its replies, or whose process was killed.
+
+package import BlockServer
+import Logging
+
+/// A connection in its transmission phase that nobody serves now.
+package struct StandingConnection: Sendable {
+    /// Plain and non-blocking; whoever has this value closes it.
+    package var descriptor: Int32
+    package var export: String
+    package var terms: TransmissionTerms
+    /// What was received and not handled: less than all of the requests it holds.
+    package var received: [UInt8]
+
+    package init(
+        descriptor: Int32, export: String, terms: TransmissionTerms, received: [UInt8]
+    ) {
+        self.descriptor = descriptor
+        self.export = export
+        self.terms = terms
+        self.received = received
+    }
+}
+
+extension ClientDevice {
+    /// Goes on with the clients of the client device before; to be called after `start`.
+    ///
+    /// Those whose export is not served are disconnected.
+    package func goOn(with connections: [StandingConnection]) async {
+        guard !connections.isEmpty else { return }
+        let count = await frontDoor.readmit(connections)
+        log.info("connections from before: \(connections.count), gone on with: \(count)")
+    }
+}
