@@ -19,6 +19,9 @@
 // and where it goes, so that the next owner goes on. A member marked as leaving is one that the owner
 // removes when the others suffice, for the same reason.
 //
+// One change touches no member: the volume grows. Their regions are as large by then, so that whoever reads the
+// record finds the room it speaks of. A snapshot keeps the size that the volume had when it was cut.
+//
 // Of an erasure set a whole region may take the place of a member, whatever became of that one meanwhile; and a
 // whole generation beside the members may become a snapshot, which changes no member. What is not whole yet, the
 // registry does not know (a twin: see the engine).
@@ -53,6 +56,8 @@ public enum MembershipChange: Hashable, Sendable {
     case setLayout(Layout)
     /// Whether a member, in whichever state, is to be removed once the set is whole without it.
     case setLeaving(MemberIndex, Bool)
+    /// How large the volume is from now on: larger than before, as every member's region is already.
+    case grow(to: ByteCount)
 }
 
 /// What can be done to one member that is in the set.
@@ -125,6 +130,7 @@ extension VolumeRecord {
                 snapshot = try next.cut(regions, name: name, at: time)
             case .setLayout(let layout): try next.set(layout)
             case .setLeaving(let index, let isLeaving): try next.set(index, isLeaving)
+            case .grow(let size): try next.grow(to: size)
             }
         }
         // The snapshot's regions are not in `members`, so `insert` cannot know that they are taken.
@@ -149,6 +155,17 @@ extension VolumeRecord {
             throw .illegalChange(.noSuchMember(index))
         }
         members[place].isLeaving = isLeaving
+    }
+
+    private mutating func grow(to size: ByteCount) throws(RegistryError) {
+        guard size.bytes % RegionLayout.volumeGranularity.bytes == 0,
+            size <= RegionLayout.largestVolume
+        else { throw .illegalChange(.growthOutOfRange(size)) }
+        guard size > self.size else {
+            throw .illegalChange(.wouldNotGrow(from: self.size, to: size))
+        }
+        self.size = size
+        stripes = stripes?.grown(to: size)
     }
 
     private mutating func fail(_ indices: [MemberIndex]) throws(RegistryError) {

@@ -88,6 +88,10 @@ public enum IllegalChange: Hashable, Sendable {
     case fixedLayout(Layout)
     /// The volume's or snapshot's size is not in `VolumeRecord.sizes`.
     case sizeOutOfRange(ByteCount)
+    /// A volume cannot grow to what is no size of a volume.
+    case growthOutOfRange(ByteCount)
+    /// A volume keeps what it has: it never shrinks.
+    case wouldNotGrow(from: ByteCount, to: ByteCount)
     /// The epoch is above `VolumeRecord.lastEpoch`, or would be.
     case epochOutOfRange(Epoch)
 }

@@ -79,6 +79,12 @@ extension IllegalChange: CustomStringConvertible {
                 + "and copy the contents."
         case .sizeOutOfRange(let size):
             "A size of \(size.bytes) bytes is out of range: choose one from 1 byte up to below 2^63."
+        case .growthOutOfRange(let size):
+            "A volume grows to a multiple of \(RegionLayout.volumeGranularity), up to "
+                + "\(RegionLayout.largestVolume); \(size.bytes) bytes is none: choose another size."
+        case .wouldNotGrow(let former, let size):
+            "The volume has \(former) and cannot become \(size): what stands at its end would be lost, so "
+                + "volumes only grow; create a smaller one and copy what is needed."
         case .epochOutOfRange(let epoch):
             "Epoch \(epoch) is beyond what the registry can record: create a new volume."
         }

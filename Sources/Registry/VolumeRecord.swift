@@ -22,12 +22,13 @@ public struct VolumeRecord: Hashable, Sendable {
 
     public let name: String
     public let id: VolumeID
-    public let size: ByteCount
+    /// It only grows.
+    public internal(set) var size: ByteCount
     /// What the set is to be; its members follow one by one.
     public internal(set) var layout: Layout
     public let ordering: Ordering
     /// Where the bytes stand in an erasure set, for good; nil for a mirror.
-    public let stripes: StripeGeometry?
+    public internal(set) var stripes: StripeGeometry?
     public internal(set) var epoch: Epoch
     /// The client device that may change and write the volume; nil: none has taken it over yet.
     public internal(set) var owner: OwnerID?

@@ -47,7 +47,7 @@ public struct StripeGeometry: Hashable, Sendable, BitwiseCopyable {
     /// M: how many are parity.
     public let parityShards: Int
     public let chunk: ByteCount
-    public let volumeSize: ByteCount
+    public private(set) var volumeSize: ByteCount
     public let redoSlotSize: ByteCount
     public let redoSlotCount: Int
 
@@ -75,6 +75,14 @@ public struct StripeGeometry: Hashable, Sendable, BitwiseCopyable {
         self.redoSlotSize = redoSlotSize
         self.redoSlotCount = redoSlotCount
         volumeSize = size
+    }
+
+    /// The geometry of the same volume when it has grown: every row keeps its place, and more follow.
+    public func grown(to size: ByteCount) -> StripeGeometry {
+        precondition(size >= volumeSize, "a volume only grows")
+        var geometry = self
+        geometry.volumeSize = size
+        return geometry
     }
 
     /// N = K+M.

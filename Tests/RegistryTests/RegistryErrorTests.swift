@@ -11,7 +11,8 @@ import Testing
             .additionNotRebuilding(index(1), .active), .freshMemberNotActive(index(1), .failed),
             .noMembers, .lastActiveMember(index(1)), .secondCut, .volumeIsLost, .volumeIsNotLost,
             .removedMember(index(1)), .sizeOutOfRange(.zero), .epochOutOfRange(Epoch(1)),
-            .layoutOutOfRange(.mirror(copies: 0)),
+            .layoutOutOfRange(.mirror(copies: 0)), .growthOutOfRange(ByteCount(1)),
+            .wouldNotGrow(from: .gibibytes(2), to: .gibibytes(1)),
         ]
         + MemberAction.allCases.map { .wrongState($0, index(1), found: .removed) }
 

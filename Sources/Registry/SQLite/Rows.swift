@@ -198,9 +198,10 @@ extension VolumeRecord {
     /// before the snapshot comes, because a region may not be both at any moment.
     func replace(in database: Database, cutting snapshot: SnapshotRecord?) throws {
         try database.execute(
-            sql: "UPDATE volume SET epoch = ?, owner = ?, layout = ? WHERE id = ?",
+            sql: "UPDATE volume SET epoch = ?, owner = ?, layout = ?, size = ? WHERE id = ?",
             arguments: [
-                Int64(epoch.number), owner?.description, layout.description, id.description,
+                Int64(epoch.number), owner?.description, layout.description, Int64(size.bytes),
+                id.description,
             ])
         try database.execute(
             sql: "DELETE FROM member WHERE volume = ?", arguments: [id.description])

@@ -14,7 +14,7 @@ extension SimulatedDevice {
         var isCut: Bool {
             changes.contains { change in
                 switch change {
-                case .cut, .cutGeneration, .replace: true
+                case .cut, .cutGeneration, .replace, .grow: true
                 case .fail, .add, .promote, .remove, .setLayout, .setLeaving: false
                 }
             }

@@ -30,7 +30,7 @@ struct SeededGenerator: RandomNumberGenerator {
         // Half the time somebody who is there, so that enough changes are legal.
         let chosen = record.members.randomElement(using: &generator)?.index
         let target = Bool.random(using: &generator) ? chosen ?? index(number) : index(number)
-        switch Int.random(in: 0..<10, using: &generator) {
+        switch Int.random(in: 0..<11, using: &generator) {
         case 0, 1: return .fail([target])
         case 2, 3: return .add(fresh)
         case 4: return .promote(target)
@@ -39,6 +39,8 @@ struct SeededGenerator: RandomNumberGenerator {
         case 7:
             return .setLayout(.mirror(copies: Int.random(in: 1...9, using: &generator)))
         case 8: return .setLeaving(target, Bool.random(using: &generator))
+        case 9:
+            return .grow(to: .mebibytes(UInt64.random(in: 1000...100_000, using: &generator)))
         default:
             return .cut(member: target, snapshot: "s\(regions)", at: 0, replacement: fresh)
         }
