@@ -12,6 +12,13 @@ public enum RegionGrant: Sendable {
     case descriptor(Int32, RegionDescription)
     case key(Identifier, RegionDescription)
 
+    /// The region, as it was when it was granted.
+    public var description: RegionDescription {
+        switch self {
+        case .descriptor(_, let description), .key(_, let description): description
+        }
+    }
+
     /// The descriptor, which the caller owns.
     ///
     /// - Throws: `ApplianceConnectionError.unreadable` when the region is on another host.
@@ -88,6 +95,13 @@ public final class ApplianceConnection {
         }
         defer { socket.patience = Self.patience }
         _ = try ask(.allocate(region: region, dataSize: dataSize, populate: populate))
+    }
+
+    /// Has a region that `owner` has opened hold `dataSize` from now on; it never shrinks.
+    public func grow(_ region: RegionID, owner: OwnerID, epoch: Epoch, to dataSize: ByteCount)
+        throws(ApplianceConnectionError)
+    {
+        _ = try ask(.grow(region: region, owner: owner, epoch: epoch, dataSize: dataSize))
     }
 
     /// Access to a region for `owner`; whoever had it is fenced.

@@ -19,6 +19,9 @@ public enum ApplianceRequest: Codable, Hashable, Sendable {
     case view(region: RegionID)
     /// How much a region takes up.
     case measure(region: RegionID)
+    /// Have a region of `owner` hold `dataSize` from now on: what is added reads as zeroes, and a region that
+    /// holds as much already stays what it is.
+    case grow(region: RegionID, owner: OwnerID, epoch: Epoch, dataSize: ByteCount)
     /// Take a region's memory back.
     case free(region: RegionID)
     /// Tell a region's resiliency logic which set it belongs to.

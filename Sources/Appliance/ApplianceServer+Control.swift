@@ -31,6 +31,8 @@ extension ApplianceServer {
                 let (descriptor, description) = try pool.view(region)
                 return (.region(description), descriptor)
             case .measure(let region): return (.region(try pool.describe(region)), -1)
+            case .grow(let region, let owner, let epoch, let size):
+                return (.region(try pool.grow(region, owner: owner, epoch: epoch, to: size)), -1)
             case .free(let region): return (.region(try pool.free(region)), -1)
             case .enrol(let region, let cluster):
                 return (.region(try pool.enrol(region, in: cluster)), -1)

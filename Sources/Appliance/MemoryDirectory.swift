@@ -188,7 +188,7 @@ final class MemoryDirectory {
             let memory = RegionMemory(owning: descriptor, isHuge: isHuge, isKept: true)
             var status = stat()
             guard unsafe fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG,
-                UInt64(status.st_size) == size
+                UInt64(status.st_size) >= size
             else { return nil }
             found.append((known, memory))
         }

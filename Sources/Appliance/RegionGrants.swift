@@ -49,6 +49,13 @@ struct RegionGrants {
         return dead
     }
 
+    /// Throws `staleEpoch` unless `owner` has the region, and speaks of no epoch that is over.
+    func check(_ owner: OwnerID, _ epoch: Epoch) throws(ApplianceRefusal) {
+        guard self.owner == owner, epoch >= self.epoch else {
+            throw .staleEpoch(given: epoch, known: self.epoch)
+        }
+    }
+
     /// Shuts out all below an epoch; returns the keys that die.
     mutating func fence(_ epoch: Epoch) throws(ApplianceRefusal) -> [Identifier] {
         guard epoch >= self.epoch else { throw .staleEpoch(given: epoch, known: self.epoch) }

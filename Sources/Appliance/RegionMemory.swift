@@ -42,13 +42,39 @@ final class RegionMemory {
         let descriptor = unsafe clinux_memfd_create(
             "holdfast-\(id)", UInt32(MFD_CLOEXEC) | UInt32(MFD_ALLOW_SEALING) | flags)
         guard descriptor >= 0 else { return -1 }
+        // (It may grow with its volume.)
         guard ftruncate(descriptor, off_t(size.bytes)) == 0,
-            clinux_seal(descriptor, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0
+            clinux_seal(descriptor, F_SEAL_SHRINK | F_SEAL_SEAL) == 0
         else {
             close(descriptor)
             return -1
         }
         return descriptor
+    }
+
+    /// Makes it `size` long, of which `known` is known to be there; it never becomes shorter.
+    func grow(from known: ByteCount, to size: ByteCount) throws(ApplianceRefusal) {
+        guard !isHuge else {
+            // (A store for which the pool has no page left kills the process: all are taken now, also those of a
+            // growth that failed half-way.)
+            let added = size - known
+            guard HostMemory.freeHugePages >= added else {
+                throw .insufficientMemory(needed: added, free: HostMemory.freeHugePages)
+            }
+            guard fallocate(descriptor, 0, off_t(known.bytes), off_t(added.bytes)) == 0 else {
+                throw .system(call: "fallocate", errno: errno)
+            }
+            return
+        }
+        var status = stat()
+        guard unsafe fstat(descriptor, &status) == 0 else {
+            throw .system(call: "fstat", errno: errno)
+        }
+        // (What was grown and not recorded before somebody died may be longer.)
+        guard UInt64(status.st_size) < size.bytes else { return }
+        guard ftruncate(descriptor, off_t(size.bytes)) == 0 else {
+            throw .system(call: "ftruncate", errno: errno)
+        }
     }
 
     /// What it takes up now.

@@ -1,7 +1,8 @@
 // The memory an appliance lends, region by region.
 //
 // Each region is a file in memory: sparse, so that it costs what is written. Without a directory to keep it
-// in it is a memfd, sealed against shrinking, so that nobody can take pages away under another's mapping.
+// in it is a memfd, sealed against shrinking, so that nobody can take pages away under another's mapping. It
+// grows in place: first the file, then what is recorded of it. A file that is too long does no harm.
 //
 // A region is granted to one client device at a time: see `RegionGrants`. What a grant ends is told by
 // `deadKeys`, for whoever serves those who came with them.
@@ -60,6 +61,12 @@ package struct RegionPool: ~Copyable {
     /// What the regions take up now.
     package var resident: ByteCount { regions.values.reduce(.zero) { $0 + $1.memory.resident } }
 
+    /// What is left to lend.
+    private var free: ByteCount {
+        let used = allocated
+        return used < capacity ? capacity - used : .zero
+    }
+
     package var identifiers: [RegionID] { Array(regions.keys) }
 
     package func describe(_ id: RegionID) throws(ApplianceRefusal) -> RegionDescription {
@@ -94,8 +101,7 @@ package struct RegionPool: ~Copyable {
         _ id: RegionID, dataSize: ByteCount
     ) throws(ApplianceRefusal) -> RegionDescription {
         guard regions[id] == nil else { throw .regionExists(id) }
-        let used = allocated
-        let free = used < capacity ? capacity - used : .zero
+        let free = free
         // (Beyond the largest volume the sum of data and overhead may have no 64-bit value.)
         guard dataSize <= RegionLayout.largestVolume else {
             throw .insufficientMemory(needed: dataSize, free: free)
@@ -126,6 +132,45 @@ package struct RegionPool: ~Copyable {
             throw .system(call: "fallocate", errno: errno)
         }
         return position + count < size ? position + count : nil
+    }
+
+    /// Has a region of `owner` hold `dataSize` from now on, if it does not hold as much already.
+    package mutating func grow(
+        _ id: RegionID, owner: OwnerID, epoch: Epoch, to dataSize: ByteCount
+    ) throws(ApplianceRefusal) -> RegionDescription {
+        var region = try region(id)
+        try region.grants.check(owner, epoch)
+        guard dataSize > region.dataSize else { return try describe(id) }
+        let free = free
+        guard dataSize <= RegionLayout.largestVolume else {
+            throw .insufficientMemory(needed: dataSize, free: free)
+        }
+        let former = RegionLayout.regionSize(forDataOf: region.dataSize)
+        let size = RegionLayout.regionSize(forDataOf: dataSize)
+        guard size - former <= free else {
+            throw .insufficientMemory(needed: size - former, free: free)
+        }
+        if size > former { try region.memory.grow(from: former, to: size) }
+        region.dataSize = dataSize
+        let mapped = try region.served.map { _ throws(ApplianceRefusal) in try map(region) }
+        try update(id, region)
+        if let mapped { region.served?.grow(into: mapped) }
+        return try describe(id)
+    }
+
+    /// The region's memory in this process's address space.
+    private func map(_ region: Region) throws(ApplianceRefusal) -> MappedRegion {
+        let descriptor = try region.memory.duplicate()
+        do throws(SharedMemoryError) {
+            return try MappedRegion(
+                descriptor: descriptor, dataSize: region.dataSize, isHuge: region.memory.isHuge,
+                isWritable: true, isSealed: !region.memory.isKept)
+        } catch {
+            guard case .mapping(let code) = error else {
+                throw .system(call: "fstat", errno: EINVAL)
+            }
+            throw .system(call: "mmap", errno: code)
+        }
     }
 
     package mutating func free(_ id: RegionID) throws(ApplianceRefusal) -> RegionDescription {
@@ -219,11 +264,9 @@ package struct RegionPool: ~Copyable {
             return AccessGrant(region: served, key: key, isWritable: isWritable)
         }
         do {
-            let mapped = try MappedRegion(
-                descriptor: region.memory.duplicate(), dataSize: region.dataSize,
-                isHuge: region.memory.isHuge, isWritable: true, isSealed: !region.memory.isKept)
             let served = ServedRegion(
-                mapped, isTracked: region.grants.holder == nil, asksFirst: region.memory.isKept)
+                try map(region), isTracked: region.grants.holder == nil,
+                asksFirst: region.memory.isKept)
             region.served = served
             regions[id] = region
             return AccessGrant(region: served, key: key, isWritable: isWritable)

@@ -78,6 +78,15 @@ public final class MappedRegion: Sendable {
             base: base, dataSize: dataSize, descriptor: descriptor, isHuge: isHuge)
     }
 
+    /// The same memory mapped once more, for `dataSize`; who has it can be let go of afterwards.
+    public func enlarged(to dataSize: ByteCount) throws(SharedMemoryError) -> MappedRegion {
+        let copy = fcntl(view.descriptor, F_DUPFD_CLOEXEC, 0)
+        guard copy >= 0 else { throw .mapping(errno: errno) }
+        return try MappedRegion(
+            descriptor: copy, dataSize: dataSize, isHuge: view.isHuge, isWritable: isWritable,
+            isSealed: false)
+    }
+
     /// All of the mapping.
     public var bytes: UnsafeRawBufferPointer {
         unsafe UnsafeRawBufferPointer(start: view.base, count: mapped)

@@ -11,10 +11,10 @@ import SharedMemoryTransport
 
 /// The mapping of one region, and what of it is allocated.
 final class ServedRegion {
-    let view: RegionView
+    private(set) var view: RegionView
     /// Where the region's accessible part ends, in bytes from its start.
-    let end: UInt64
-    private let mapped: MappedRegion
+    private(set) var end: UInt64
+    private var mapped: MappedRegion
     /// The file system may be full: what is not allocated is asked for before it is stored to.
     private let asksFirst: Bool
     private var allocation: AllocationMap
@@ -32,6 +32,16 @@ final class ServedRegion {
         self.isTracked = isTracked
         view = mapped.view
         end = RegionLayout.dataStart.bytes + mapped.view.dataSize.bytes
+        allocation = AllocationMap(deviceSize: mapped.view.dataSize)
+    }
+
+    /// Goes on with a larger mapping of the same memory, between two requests: what replies have in region memory is
+    /// sent or copied by then.
+    func grow(into mapped: MappedRegion) {
+        self.mapped = mapped
+        view = mapped.view
+        end = RegionLayout.dataStart.bytes + mapped.view.dataSize.bytes
+        // (What is allocated is asked for anew.)
         allocation = AllocationMap(deviceSize: mapped.view.dataSize)
     }
 
