@@ -230,11 +230,12 @@ extension RegionAccess {
 
     /// Stores the whole dirty map of a member whose region is `region`.
     ///
-    /// It counts for nothing until its last word is there, so a half-stored one is never believed.
-    public func storeMap(of member: MemberIndex, region: RegionID, words: some Collection<UInt64>) {
-        let header = DirtyMapHeader(region: region, wordCount: words.count)
+    /// It counts for nothing until its header is there, so a half-stored one is never believed.
+    public func storeMap(of member: MemberIndex, region: RegionID, _ content: DirtyMapContent) {
+        let header = DirtyMapHeader(
+            region: region, wordCount: content.words.count, extentSize: content.extentSize)
         dropMap(of: member)
-        for (index, word) in words.enumerated() { storeMapWord(word, index, of: member) }
+        for (index, word) in content.words.enumerated() { storeMapWord(word, index, of: member) }
         barrier()
         for index in 0..<DirtyMapHeader.wordCount {
             storeWord(header.words[index], at: RegionLayout.mapHeaderWord(index, of: member))
@@ -251,18 +252,22 @@ extension RegionAccess {
     /// Makes the dirty map of a member count for nothing.
     public func dropMap(of member: MemberIndex) {
         storeWord(
-            0, at: RegionLayout.mapHeaderWord(DirtyMapHeader.wordCount - 1, of: member))
+            0, at: RegionLayout.mapHeaderWord(DirtyMapHeader.checkWord, of: member))
         barrier()
     }
 
     /// The dirty map of a member whose region is `region`; nil when there is no whole one.
-    public func loadMap(of member: MemberIndex, region: RegionID) -> [UInt64]? {
-        let words = InlineArray<4, UInt64> {
+    public func loadMap(of member: MemberIndex, region: RegionID) -> DirtyMapContent? {
+        let words = InlineArray<5, UInt64> {
             loadWord(at: RegionLayout.mapHeaderWord($0, of: member))
         }
         guard let header = DirtyMapHeader(words: words), header.region == region,
             header.mapWordCount <= RegionLayout.mapWordLimit
         else { return nil }
-        return (0..<header.mapWordCount).map { loadWord(at: RegionLayout.mapWord($0, of: member)) }
+        return DirtyMapContent(
+            extentSize: header.extentSize,
+            words: (0..<header.mapWordCount).map {
+                loadWord(at: RegionLayout.mapWord($0, of: member))
+            })
     }
 }

@@ -97,6 +97,7 @@ extension RegionLayout {
 public struct RegionLabel: Hashable, Sendable {
     public var volume: VolumeID
     public var region: RegionID
+    /// The volume's, when the region was labelled; it may have grown since.
     public var size: ByteCount
     public var epoch: Epoch
 
@@ -189,22 +190,39 @@ public struct RedoRecord: Hashable, Sendable {
     }
 }
 
-/// The header of a member's dirty map: whose it is, and that it is whole.
+/// A dirty map as it stands in a region.
+public struct DirtyMapContent: Hashable, Sendable {
+    /// What one bit stands for; it may be another when the volume has grown.
+    public var extentSize: ByteCount
+    /// One bit an extent, lowest first.
+    public var words: [UInt64]
+
+    public init(extentSize: ByteCount, words: [UInt64]) {
+        self.extentSize = extentSize
+        self.words = words
+    }
+}
+
+/// The header of a member's dirty map: whose it is, how to read it, and that it is whole.
 ///
 /// It names the region rather than the member, whose index may be used again.
 struct DirtyMapHeader {
     var region: RegionID
     var mapWordCount: Int
+    var extentSize: ByteCount
 
-    static let wordCount = 4
+    static let wordCount = 5
+    /// Where the check stands: what has another one is no header.
+    static let checkWord = 3
 
-    init(region: RegionID, wordCount: Int) {
+    init(region: RegionID, wordCount: Int, extentSize: ByteCount) {
         self.region = region
         mapWordCount = wordCount
+        self.extentSize = extentSize
     }
 
-    var words: InlineArray<4, UInt64> {
-        [region.value.high, region.value.low, UInt64(mapWordCount), check]
+    var words: InlineArray<5, UInt64> {
+        [region.value.high, region.value.low, UInt64(mapWordCount), check, extentSize.bytes]
     }
 
     private var check: UInt64 {
@@ -212,13 +230,15 @@ struct DirtyMapHeader {
         check.add(region.value.high)
         check.add(region.value.low)
         check.add(UInt64(mapWordCount))
+        check.add(extentSize.bytes)
         return check.value
     }
 
-    init?(words: InlineArray<4, UInt64>) {
-        guard let count = Int(exactly: words[2]) else { return nil }
+    init?(words: InlineArray<5, UInt64>) {
+        guard let count = Int(exactly: words[2]), words[4] > 0 else { return nil }
         region = RegionID(Identifier(high: words[0], low: words[1]))
         mapWordCount = count
-        guard check == words[3] else { return nil }
+        extentSize = ByteCount(words[4])
+        guard check == words[Self.checkWord] else { return nil }
     }
 }

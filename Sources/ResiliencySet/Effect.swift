@@ -39,6 +39,8 @@ public enum MembershipDecision: Hashable, Sendable, BitwiseCopyable {
     case replace(MemberIndex)
     /// The regions of all twins become a snapshot, and the members stay.
     case cutGeneration
+    /// The set is as large as this from now on; all regions are already.
+    case grow(to: ByteCount)
 }
 
 /// A bounded first-in first-out queue that goes back to its start whenever it is empty, so that its

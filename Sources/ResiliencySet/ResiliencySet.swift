@@ -9,8 +9,8 @@
 // that replays a failure from a seed) carries out the effects and reports what became of them.
 //
 // A request travels:  Requests/ (admission, range lock)  →  MultiWrite/ or Read/  →  reply
-// A set travels:      Repair/ (after a takeover)  →  serving, with Rebuild/, Snapshot/ and Scrub/
-//                     beside the running I/O, and Membership/ whenever a member fails.
+// A set travels:      Repair/ (after a takeover)  →  serving, with Rebuild/, Snapshot/ (cuts, and growth) and
+//                     Scrub/ beside the running I/O, and Membership/ whenever a member fails.
 //
 // Invariants, kept on in release:
 //   · a member is read  ⇒  it is active and holds every acknowledged write
@@ -35,10 +35,10 @@ public struct ResiliencySet: ~Copyable {
 
     public internal(set) var phase = Phase.repairing
     public internal(set) var epoch: Epoch
-    public let size: ByteCount
+    public internal(set) var size: ByteCount
     public let ordering: Ordering
     /// Where the bytes stand in an erasure set; nil for a mirror.
-    public let stripes: StripeGeometry?
+    public internal(set) var stripes: StripeGeometry?
     /// How many members have to be there: one, or K.
     let membersNeeded: Int
     var tuning: Tuning
@@ -117,9 +117,16 @@ public struct ResiliencySet: ~Copyable {
         striped = FixedArray(
             repeating: StripedEntry(), count: stripes == nil ? 1 : RequestTable.capacity)
         workAreas = WorkAreas(behind: slotCount)
-        let usualExtent = stripes?.extentSize ?? RegionLayout.extentSize(forDataOf: size)
-        dirty = DirtyMaps(deviceSize: size, extentSize: tuning.extentSize ?? usualExtent)
+        dirty = DirtyMaps(
+            deviceSize: size, extentSize: Self.extentSize(of: size, stripes, tuning))
         changeMaps = ChangeMaps(deviceSize: size, extentSize: tuning.changeExtentSize)
+    }
+
+    /// The granule of rebuild and dirty tracking in a set of this size.
+    static func extentSize(
+        of size: ByteCount, _ stripes: StripeGeometry?, _ tuning: Tuning
+    ) -> ByteCount {
+        tuning.extentSize ?? stripes?.extentSize ?? RegionLayout.extentSize(forDataOf: size)
     }
 }
 

@@ -25,6 +25,10 @@ extension World {
 
     /// A client is about to send a request: what is due goes wrong.
     func injectFaults() {
+        while let growth = plannedGrowth.last, growth.request <= requestCount {
+            plannedGrowth.removeLast()
+            wantedBlocks = growth.blocks
+        }
         while let fault = plannedFaults.last, fault.request <= requestCount {
             plannedFaults.removeLast()
             let delay = UInt64(faults.within(0...300)) * 1000
@@ -176,6 +180,7 @@ extension World {
     func heal() {
         isHealing = true
         note("everything is mended")
+        wantedBlocks = scenario.blocks
         registry.isDown = false
         registry.slowness = 0
         registry.answersToLose = 0

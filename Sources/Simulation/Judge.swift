@@ -62,7 +62,7 @@ extension World {
         else { return }
         let open = device.requests.filter { $0.client != nil && $0.kind != .read }.map(\.range)
         let block = ByteCount(Scenario.blockSize)
-        for index in 0..<scenario.blocks {
+        for index in 0..<Int(record.size.bytes / Scenario.blockSize) {
             let range = ByteRange(
                 start: ByteOffset(UInt64(index) * Scenario.blockSize), count: block)
             if open.contains(where: { $0.overlaps(range) }) { continue }
@@ -104,6 +104,11 @@ extension World {
         var contents: [UInt32] = []
         var isJudged = true
         for block in 0..<scenario.blocks {
+            // (Behind its end then: nobody has written there yet.)
+            guard block < Int(device.record.size.bytes / Scenario.blockSize) else {
+                contents.append(History.initial)
+                continue
+            }
             let tags = region.tags[block * granules..<(block + 1) * granules]
             let tag = tags[tags.startIndex]
             if !tags.allSatisfy({ $0 == tag }) {
@@ -132,8 +137,14 @@ extension World {
         let active = record.members.filter { $0.state == .active }
         guard clients.contains(where: { $0.device === device }) else { return false }
         return active.count >= scenario.memberCount && device.engine.isSettled
+            && hasGrown(record) && device.engine.size == record.size
             && !device.isChanging && !device.isReplacing && device.twinning == nil
             && device.engine.active.count == active.count
+    }
+
+    /// Whether the volume has all of its blocks, or cannot: what cannot be reached by its appliance cannot grow.
+    private func hasGrown(_ record: VolumeRecord) -> Bool {
+        record.size == scenario.size || record.liveMembers.contains { region($0) == nil }
     }
 
     /// Everything was mended and came to rest, or did not.
@@ -142,14 +153,18 @@ extension World {
             return violated("nothing comes to rest: \(standing)")
         }
         violations += ledger.violations()
-        for snapshot in snapshots where snapshot.region.tags != snapshot.tags {
+        // (What was asked of its appliance before may make it longer still, which changes nothing that is read.)
+        for snapshot in snapshots
+        where snapshot.region.tags.prefix(snapshot.tags.count) != snapshot.tags[...] {
             violated("a snapshot changed after it was made")
         }
         guard !isVolumeLost, let device = devices.last, let record = registry.record else { return }
         let active = record.members.filter { $0.state == .active }
-        if let coder { judgeStripes(active, coder) }
+        if let coder { judgeStripes(active, of: record, coder) }
         let regions = coder == nil ? active.compactMap { region($0) } : []
-        for region in regions.dropFirst() where region.tags != regions[0].tags {
+        // (One that was to grow with a member that is gone by now may be longer.)
+        let whole = ByteRange(start: ByteOffset(0), count: record.size)
+        for region in regions.dropFirst() where region.read(whole) != regions[0].read(whole) {
             violated("members differ at rest")
         }
         judgeChanges(active, device)
@@ -172,6 +187,7 @@ extension World {
         text += ", unrecorded \(Array(device.engine.unrecorded))"
         text += ", rebuilding \(Array(device.engine.rebuilding))"
         text += ", changing \(device.isChanging), replacing \(device.isReplacing)"
+        text += ", growing \(device.isGrowing), of \(device.engine.size)"
         return text + ", settled \(device.engine.isSettled)"
     }
 }

@@ -14,6 +14,7 @@ public enum Mutation: String, CaseIterable, Sendable, CustomStringConvertible {
     case forgetsHeldMarks
     case forgetsParity
     case forgetsTwins
+    case growsUnprepared
     case ignoresLease
     case keepsRecords
     case servesUnfenced
@@ -51,6 +52,7 @@ public enum Mutation: String, CaseIterable, Sendable, CustomStringConvertible {
             "Writes that were held for a snapshot do not count as changes behind it."
         case .forgetsParity: "A write to a part of a stripe leaves the parity as it was."
         case .forgetsTwins: "What is written while a twin is made is not written there."
+        case .growsUnprepared: "A volume grows, and its regions stay what they were."
         case .keepsRecords: "A record that is dropped after a takeover stays in its redo slot."
         case .storesInPlaceAtOnce:
             "A member of an erasure set has bytes in place before all others have their records."

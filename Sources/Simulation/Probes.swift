@@ -45,6 +45,11 @@ public enum Probe: UInt8, CaseIterable, Sendable {
     case twinLost
     case changesJudged
     case changesKept
+    case volumeGrown
+    case volumeGrownDegraded
+    case growthRefused
+    case crashDuringGrowth
+    case memberGrewWhenBack
 
     /// The name, as written in reports.
     public var name: String { "\(self)" }
@@ -104,6 +109,11 @@ public enum Probe: UInt8, CaseIterable, Sendable {
         case .changesJudged:
             "A block differed from a snapshot, and by what was known of changes it had to."
         case .changesKept: "A new owner knew what was changed since snapshots of an earlier one."
+        case .volumeGrown: "A volume grew while it was used."
+        case .volumeGrownDegraded: "A volume grew while a member was missing or rebuilt."
+        case .growthRefused: "A volume could not grow, and stayed what it was."
+        case .crashDuringGrowth: "The owner died while its volume grew."
+        case .memberGrewWhenBack: "A region grew when its member was opened again."
         case .volumeLost: "So many members were lost that the volume was, too."
         }
     }

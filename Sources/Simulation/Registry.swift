@@ -28,7 +28,7 @@ final class SimulatedRegistry {
     func create(members: [MemberRecord]) {
         do {
             record = try VolumeRecord(
-                name: "vol0", id: volumeID, size: scenario.size,
+                name: "vol0", id: volumeID, size: scenario.firstSize,
                 layout: scenario.layout, ordering: scenario.ordering,
                 members: members)
         } catch {

@@ -79,6 +79,8 @@ public struct Scenario: Sendable, Hashable, CustomStringConvertible {
     public var ordering: Ordering
     public var transport: Transport
     public var blocks: Int
+    /// How many it has at first, when it grows to `blocks`; nil when it has all of them.
+    public var firstBlocks: Int?
     public var blocksPerExtent: Int
     public var clients: Int
     /// Requests in flight on one connection.
@@ -103,7 +105,7 @@ public struct Scenario: Sendable, Hashable, CustomStringConvertible {
     public static var names: [String] {
         [
             "any", "shared-memory", "message", "verbs", "calm", "rebuild", "partition", "erasure",
-            "twins",
+            "twins", "growth",
         ]
     }
 
@@ -155,7 +157,7 @@ public struct Scenario: Sendable, Hashable, CustomStringConvertible {
             code = Self.drawCode(&codeChance)
         }
         switch name {
-        case nil, "any", "erasure": break
+        case nil, "any", "erasure", "growth": break
         case "shared-memory": transport = .sharedMemory
         case "message": transport = .message
         case "verbs": transport = .verbs
@@ -178,6 +180,10 @@ public struct Scenario: Sendable, Hashable, CustomStringConvertible {
         default: throw UnknownName()
         }
         if transport == .sharedMemory { mayKeepMemory = false }
+        var growthChance = Chance(seed: seed, stream: "growth")
+        if growthChance.oneIn(4) || name == "growth" {
+            firstBlocks = growthChance.within(1...blocks - 1)
+        }
     }
 
     private static func drawCode(_ chance: inout Chance) -> Code {
@@ -198,21 +204,26 @@ public struct Scenario: Sendable, Hashable, CustomStringConvertible {
     /// How many members a healthy set has.
     public var memberCount: Int { layout.memberCount }
     /// Where the bytes of an erasure set stand; nil for a mirror.
-    public var stripes: StripeGeometry? {
+    public var stripes: StripeGeometry? { stripes(of: size) }
+    /// The same while the volume has another size.
+    func stripes(of size: ByteCount) -> StripeGeometry? {
         guard let code else { return nil }
         return try? StripeGeometry(
             dataShards: code.data, parityShards: code.parity, chunk: ByteCount(code.chunk),
             size: size, redoSlotSize: ByteCount(code.redoRows * code.chunk),
             redoSlotCount: code.redoSlots)
     }
-    /// How much each member holds.
-    var regionSize: ByteCount { stripes?.regionDataSize ?? size }
+    /// How much each member of a volume of `size` holds.
+    func regionSize(of size: ByteCount) -> ByteCount { stripes(of: size)?.regionDataSize ?? size }
     /// The granule of rebuild.
     var extentSize: ByteCount {
         ByteCount(UInt64(blocksPerExtent) * (stripes?.stripeSize.bytes ?? Self.blockSize))
     }
 
-    public var size: ByteCount { ByteCount(UInt64(blocks) * Self.blockSize) }
+    public var size: ByteCount { Self.size(blocks) }
+    /// What the volume has at first.
+    var firstSize: ByteCount { Self.size(firstBlocks ?? blocks) }
+    static func size(_ blocks: Int) -> ByteCount { ByteCount(UInt64(blocks) * blockSize) }
 
     // MARK: Times, in nanoseconds
 
@@ -242,7 +253,7 @@ public struct Scenario: Sendable, Hashable, CustomStringConvertible {
         let kinds = zip(Faults.each, Faults.names).filter { faults.contains($0.0) }.map(\.1)
         return """
             seed \(seed): \(layoutText) \(ordering) over \(transport.rawValue), \(spares) spare \
-            appliances, \(blocks) blocks in extents of \(blocksPerExtent), \(clients) clients at depth \
+            appliances, \(firstBlocks.map { "\($0) growing to " } ?? "")\(blocks) blocks in extents of \(blocksPerExtent), \(clients) clients at depth \
             \(depth), \(steps) requests, \(faultCount) faults\
             \(without.isEmpty ? "" : " without \(without.sorted())") of \
             \(kinds.isEmpty ? "no kind" : kinds.joined(separator: " "))\
@@ -275,6 +286,7 @@ public struct Scenario: Sendable, Hashable, CustomStringConvertible {
         add { $0.clients = 1 }
         add { $0.depth = 1 }
         add { $0.depth = max(1, $0.depth / 2) }
+        add { $0.firstBlocks = nil }
         add { $0.hedges = false }
         add { $0.isThrottled = false }
         add { $0.longestRequest = 2 }

@@ -1,5 +1,6 @@
 // One run: requests and faults, then everything is mended, then everything is read and judged.
 
+import Registry
 import RemoteMemory
 import ResiliencySet
 
@@ -44,6 +45,7 @@ public enum Simulator {
 extension World {
     func run() {
         planFaults()
+        planGrowth()
         for number in 0..<scenario.clients {
             clients.append(SimulatedClient(number: number, world: self))
         }
@@ -95,7 +97,10 @@ extension World {
             if !isVolumeLost { violated("no client is connected at the end") }
             return
         }
-        for block in 0..<scenario.blocks { client.send(.read, block..<block + 1) }
+        let size = registry.record?.size ?? scenario.size
+        for block in 0..<Int(size.bytes / Scenario.blockSize) {
+            client.send(.read, block..<block + 1)
+        }
     }
 
     /// Breaks the cycles of references that a world is made of.

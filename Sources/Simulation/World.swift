@@ -69,6 +69,10 @@ final class World {
     /// The write that each block shows in a snapshot, by the epoch of its cut.
     var cutContents: [Epoch: [UInt32]] = [:]
     var plannedFaults: [PlannedFault] = []
+    /// How many blocks the volume is to have after so many requests, the last first.
+    var plannedGrowth: [(request: Int, blocks: Int)] = []
+    /// How many blocks the volume is to have now.
+    var wantedBlocks: Int
     var scriptPosition = 0
     var isScriptOver = false
     /// The events from the last write of the script to its answer.
@@ -85,6 +89,7 @@ final class World {
         clientChance = Chance(seed: scenario.seed, stream: "clients")
         names = Chance(seed: scenario.seed, stream: "names")
         checks = Chance(seed: scenario.seed, stream: "checks")
+        wantedBlocks = scenario.firstBlocks ?? scenario.blocks
         ledger = Ledger(blocks: scenario.blocks, mayTear: scenario.code == nil)
         coder = scenario.stripes.map { StripeCoder($0) }
         registry = SimulatedRegistry(scenario, &names)
@@ -101,11 +106,13 @@ final class World {
         var members: [MemberRecord] = []
         for index in 0..<scenario.memberCount {
             let id = RegionID(.random(using: &names))
-            let region = SimulatedRegion(id: id, dataSize: scenario.regionSize)
+            let region = SimulatedRegion(
+                id: id, dataSize: scenario.regionSize(of: scenario.firstSize))
             appliances[index].regions[id] = region
             OrderedAccess(region: region, budget: StoreBudget()).writeLabel(
                 RegionLabel(
-                    volume: registry.volumeID, region: id, size: scenario.size, epoch: Epoch(1)))
+                    volume: registry.volumeID, region: id, size: scenario.firstSize,
+                    epoch: Epoch(1)))
             members.append(
                 MemberRecord(
                     index: MemberIndex(index), state: .active, region: id,

@@ -161,13 +161,19 @@ private final class RecordingRegion: RegionAccess {
     static let member = MemberIndex(5)
     /// Where the map of member 5 stands.
     static let place: UInt64 = 0x10_0000 + 5 * 0x1_0000
+    /// Of a header for the words 10, 11 and 12.
+    static let check: UInt64 = 0xb23f_9fb7_8914_a2b9
+
+    static func content(_ words: [UInt64]) -> DirtyMapContent {
+        DirtyMapContent(extentSize: .kibibytes(256), words: words)
+    }
 
     @Test func `a map counts for nothing until its words are there`() {
         let region = RecordingRegion()
-        region.storeMap(of: Self.member, region: Self.region, words: [10, 11, 12])
-        let header = region.events.suffix(5)
+        region.storeMap(of: Self.member, region: Self.region, Self.content([10, 11, 12]))
+        let header = region.events.suffix(6)
         #expect(
-            region.events.dropLast(5) == [
+            region.events.dropLast(6) == [
                 .word(Self.place + 24, 0), .barrier, .word(Self.place + 64, 10),
                 .word(Self.place + 72, 11), .word(Self.place + 80, 12), .barrier,
             ])
@@ -176,47 +182,79 @@ private final class RecordingRegion: RegionAccess {
                 .word(Self.place, 7), .word(Self.place + 8, 8), .word(Self.place + 16, 3),
             ])
         guard case .word(Self.place + 24, let check) = header.dropFirst(3).first else {
-            Issue.record("the check comes last")
+            Issue.record("a check follows")
             return
         }
-        #expect(check == 0xbd7a_5501_2d25_b146)
+        #expect(check == Self.check)
+        #expect(header.dropFirst(4).first == .word(Self.place + 32, 256 << 10))
         #expect(header.last == .barrier)
-        #expect(region.loadMap(of: Self.member, region: Self.region) == [10, 11, 12])
+        #expect(
+            region.loadMap(of: Self.member, region: Self.region) == Self.content([10, 11, 12]))
     }
 
-    @Test func `a half-stored map is none, and never a mixture`() {
+    @Test(arguments: [256, 512] as [UInt64])
+    func `a half-stored map is none, and never a mixture`(extentSize: UInt64) {
         let old = RecordingRegion()
-        old.storeMap(of: Self.member, region: Self.region, words: [1, 2, 3, 4])
+        let before = DirtyMapContent(
+            extentSize: .kibibytes(extentSize), words: [1, 2, 3, 4])
+        let after = Self.content([10, 11, 12])
+        old.storeMap(of: Self.member, region: Self.region, before)
         let new = RecordingRegion()
-        new.storeMap(of: Self.member, region: Self.region, words: [10, 11, 12])
+        new.storeMap(of: Self.member, region: Self.region, after)
+        // Whole with the check, behind which stands the size of extents; that may be there already.
+        let whole = new.events.count - (before.extentSize == after.extentSize ? 2 : 1)
         for stores in 0...new.events.count {
             let found = RecordingRegion(after: old.events + new.events.prefix(stores))
                 .loadMap(of: Self.member, region: Self.region)
-            // Whole with the check, behind which stands a barrier.
-            let isWhole = stores >= new.events.count - 1
-            #expect(found == (stores == 0 ? [1, 2, 3, 4] : isWhole ? [10, 11, 12] : nil))
+            #expect(found == (stores == 0 ? before : stores >= whole ? after : nil))
         }
+    }
+
+    @Test func `a map tells how large its extents are, or is none`() {
+        let region = RecordingRegion()
+        let large = DirtyMapContent(extentSize: .kibibytes(512), words: [10, 11, 12])
+        region.storeMap(of: Self.member, region: Self.region, large)
+        #expect(region.loadMap(of: Self.member, region: Self.region) == large)
+        // What says otherwise beside a check that was made of something else.
+        for size in [0, 256 << 10, UInt64.max] {
+            region.storeWord(size, at: ByteOffset(Self.place + 32))
+            #expect(region.loadMap(of: Self.member, region: Self.region) == nil)
+        }
+    }
+
+    @Test func `a header that does not tell it is none`() {
+        let region = RecordingRegion()
+        // As the version before stored it.
+        let words: [UInt64] = [7, 8, 3, 0xbd7a_5501_2d25_b146]
+        for (index, word) in words.enumerated() {
+            region.storeWord(word, at: ByteOffset(Self.place + UInt64(index) * 8))
+        }
+        #expect(region.loadMap(of: Self.member, region: Self.region) == nil)
+        region.storeWord(256 << 10, at: ByteOffset(Self.place + 32))
+        #expect(region.loadMap(of: Self.member, region: Self.region) == nil)
     }
 
     @Test func `a map is of one member's one region`() {
         let region = RecordingRegion()
-        region.storeMap(of: Self.member, region: Self.region, words: [10, 11, 12])
+        region.storeMap(of: Self.member, region: Self.region, Self.content([10, 11, 12]))
         #expect(region.loadMap(of: Self.member, region: Self.other) == nil)
         #expect(region.loadMap(of: MemberIndex(4), region: Self.region) == nil)
-        region.storeMap(of: MemberIndex(4), region: Self.other, words: [])
-        #expect(region.loadMap(of: MemberIndex(4), region: Self.other) == [])
-        #expect(region.loadMap(of: Self.member, region: Self.region) == [10, 11, 12])
+        region.storeMap(of: MemberIndex(4), region: Self.other, Self.content([]))
+        #expect(region.loadMap(of: MemberIndex(4), region: Self.other) == Self.content([]))
+        #expect(
+            region.loadMap(of: Self.member, region: Self.region) == Self.content([10, 11, 12]))
         region.dropMap(of: Self.member)
         #expect(region.loadMap(of: Self.member, region: Self.region) == nil)
     }
 
     @Test func `a word of a map is one store`() {
         let region = RecordingRegion()
-        region.storeMap(of: Self.member, region: Self.region, words: [10, 11, 12])
+        region.storeMap(of: Self.member, region: Self.region, Self.content([10, 11, 12]))
         region.events = []
         region.storeMapWord(99, 1, of: Self.member)
         #expect(region.events == [.word(Self.place + 72, 99)])
-        #expect(region.loadMap(of: Self.member, region: Self.region) == [10, 99, 12])
+        #expect(
+            region.loadMap(of: Self.member, region: Self.region) == Self.content([10, 99, 12]))
     }
 
     @Test func `the largest maps of all members stand side by side, before the data`() {
@@ -225,11 +263,11 @@ private final class RecordingRegion: RegionAccess {
         for number in 0..<MemberIndex.limit {
             region.storeMap(
                 of: MemberIndex(number), region: Self.region,
-                words: Array(repeating: UInt64(number), count: limit))
+                Self.content(Array(repeating: UInt64(number), count: limit)))
         }
         for number in 0..<MemberIndex.limit {
             let map = region.loadMap(of: MemberIndex(number), region: Self.region)
-            #expect(map == Array(repeating: UInt64(number), count: limit))
+            #expect(map?.words == Array(repeating: UInt64(number), count: limit))
         }
         let area = RegionLayout.dirtyMaps
         let isInside = region.events.allSatisfy { event in
@@ -247,7 +285,7 @@ private final class RecordingRegion: RegionAccess {
 
     @Test func `a header that names more words than there can be is none`() {
         let region = RecordingRegion()
-        region.storeMap(of: Self.member, region: Self.region, words: [1])
+        region.storeMap(of: Self.member, region: Self.region, Self.content([1]))
         for count in [0, 2, UInt64(RegionLayout.mapWordLimit) + 1, .max] {
             region.storeWord(count, at: ByteOffset(Self.place + 16))
             #expect(region.loadMap(of: Self.member, region: Self.region) == nil)

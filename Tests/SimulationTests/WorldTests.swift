@@ -18,7 +18,7 @@ private func simulate(_ arguments: String...) throws -> ToolRun {
     @Test(
         arguments: [
             "shared-memory", "message", "verbs", "rebuild", "partition", "calm", "erasure",
-            "twins",
+            "twins", "growth",
         ])
     func `each scenario keeps every promise`(name: String) throws {
         let run = try simulate("--seeds", "500", "--first", "500000", "--scenario", name)

@@ -49,7 +49,7 @@ enum ConnectionTarget {
     /// The target's volume, without the counting of references that takes two locked instructions a
     /// request: each would wait until all that was stored before has reached the memory.
     private let volume: Unmanaged<Volume>?
-    private let size: UInt64
+    private var size: UInt64
     private let isReadOnly: Bool
     let form: MessageForm
     let contexts: [MetaContext]
@@ -103,6 +103,9 @@ enum ConnectionTarget {
             clinux_set_option(descriptor, SOL_SOCKET, SO_SNDBUF, Self.sendBuffer)
         }
     }
+
+    /// Its volume has grown: it may use what is new, whatever it was told when it came.
+    func grow(to size: ByteCount) { self.size = size.bytes }
 
     /// A reply came outside of this connection's turn.
     var wantsSending: Bool { !isInTurn }

@@ -4,6 +4,7 @@
 import CLinux
 package import RemoteMemory
 package import ResiliencySet
+import SharedMemoryTransport
 
 extension DataThread {
     // MARK: Volumes
@@ -86,6 +87,7 @@ extension DataThread {
             if let channel = volume.channels[member.twin] { forget(channel) }
             volume.takePlace(of: member, connections: connections(of: volume))
         case .cutGeneration: volume.releaseTwins(connections: connections(of: volume))
+        case .grow(let size): volume.grow(to: size, connections: connections(of: volume))
         case .fail, .promote, .cut: break
         }
         volume.recorded(decision, epoch: epoch)
@@ -93,7 +95,7 @@ extension DataThread {
         case .fail(let members):
             for member in members { volume.unmap(member, connections: connections(of: volume)) }
         case .cut(let member): volume.unmap(member, connections: connections(of: volume))
-        case .promote, .replace, .cutGeneration: break
+        case .promote, .replace, .cutGeneration, .grow: break
         }
         forgetReleased(of: volume)
     }
@@ -114,6 +116,26 @@ extension DataThread {
         guard let volume = volumes[id] else { return 0 }
         return clinux_monotonic_nanoseconds() - volume.heldSince
     }
+
+    // MARK: Growth
+
+    /// Reaches as much of every region of a volume as `dataSize`, to which they have grown; returns why it cannot.
+    package func enlargeRegions(of id: VolumeID, to dataSize: ByteCount) -> String? {
+        guard let volume = volumes[id] else { return "it is gone" }
+        do throws(SharedMemoryError) {
+            try volume.enlargeRegions(to: dataSize, connections: connections(of: volume))
+            return nil
+        } catch {
+            return error.description
+        }
+    }
+
+    /// Holds the volume's writes until its new size is recorded; false when that cannot be now.
+    package func beginGrowth(of id: VolumeID, to size: ByteCount) -> Bool {
+        volumes[id]?.beginGrowth(to: size) ?? false
+    }
+
+    package func isGrowing(_ id: VolumeID) -> Bool { volumes[id]?.isGrowing ?? false }
 
     // MARK: Twins
 

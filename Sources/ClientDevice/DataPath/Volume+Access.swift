@@ -43,7 +43,7 @@ extension Volume {
             return .done
         case .storeMap(let lost):
             if let identity = identities[lost] {
-                view.storeMap(of: lost, region: identity, words: engine.mapWords(of: lost))
+                view.storeMap(of: lost, region: identity, engine.mapContent(of: lost))
             }
             return .done
         case .storeMapWord(let lost, let word):

@@ -39,9 +39,9 @@ extension Volume {
         }
         for other in setup.rebuilding.keys + setup.away {
             guard let identity = identities[other],
-                let words = region.loadMap(of: other, region: identity)
+                let map = region.loadMap(of: other, region: identity)
             else { continue }
-            engine.foundMap(words, of: other)
+            engine.foundMap(map, of: other)
         }
     }
 

@@ -99,7 +99,7 @@ extension Volume {
         case .storeMap(let lost):
             if let identity = identities[lost] {
                 channel.recorder.storeMap(
-                    of: lost, region: identity, words: engine.mapWords(of: lost))
+                    of: lost, region: identity, engine.mapContent(of: lost))
             }
             channel.commitWrite(pending)
         case .storeMapWord(let lost, let word):

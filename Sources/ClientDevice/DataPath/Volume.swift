@@ -45,7 +45,8 @@ package struct VolumeCounters: Hashable, Sendable {
 
     let id: VolumeID
     let name: String
-    let size: ByteCount
+    /// It may grow.
+    var size: ByteCount
     var counters = VolumeCounters()
     /// When writes began to be held for a cut, in nanoseconds.
     var heldSince: UInt64 = 0

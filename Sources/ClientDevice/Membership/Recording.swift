@@ -86,6 +86,7 @@ extension ClientDevice {
                 .cut(member: member, snapshot: cut.snapshot, at: cut.createdAt, replacement: nil)
             ]
         case .replace, .cutGeneration: return changes(for: volume.twinning)
+        case .grow(let size): return [.grow(to: size)]
         }
     }
 
@@ -121,6 +122,11 @@ extension ClientDevice {
         case .replace(let member):
             await placeTaken(member, from: former.member(member), of: id)
         case .cutGeneration: await generationCut(of: id)
+        case .grow(let size):
+            let held = await volume.thread.heldFor(id)
+            log.info(
+                "volume \(name) has \(size) now, \(former.size) before; writes were held \(held / 1000) µs"
+            )
         }
         await enrolMembers(of: id)
         if case .fail = decision { await replaceMissingMembers(of: id) }
@@ -137,7 +143,7 @@ extension MembershipDecision {
     /// Whether writes are held until it is recorded.
     fileprivate var isCut: Bool {
         switch self {
-        case .cut, .replace, .cutGeneration: true
+        case .cut, .replace, .cutGeneration, .grow: true
         case .fail, .promote: false
         }
     }

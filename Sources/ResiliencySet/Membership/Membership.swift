@@ -70,7 +70,7 @@ extension ResiliencySet {
 
     /// A member that was rebuilt is active from now on.
     private mutating func activate(_ member: MemberIndex) {
-        let spoiled = mapWords(of: member)
+        let spoiled = mapContent(of: member)
         dirty.forget(member)
         active.insert(member)
         // (What it holds of the records counts as well when a set goes on that stands still.)
@@ -151,6 +151,7 @@ extension ResiliencySet {
         case .cutGeneration:
             releaseGeneration()
             changeMaps.cut(at: epoch)
+        case .grow(let size): grow(to: size)
         }
         endVainCut()
         closeRepair()
@@ -166,7 +167,7 @@ extension ResiliencySet {
     /// (A failure or promotion is tried again by the driver until the registry holds it.)
     public mutating func cutRefused() {
         switch recording {
-        case .under(.cut), .under(.replace), .under(.cutGeneration): break
+        case .under(.cut), .under(.replace), .under(.cutGeneration), .under(.grow): break
         case .idle, .under(.fail), .under(.promote): return
         }
         recording = .idle
@@ -193,6 +194,7 @@ extension ResiliencySet {
             absent.insert(member)
             if phase == .repairing { isPlanStale = true }
             continueCut()
+            endVainCut()
             if stripes != nil { standStill() }
             return
         }

@@ -34,8 +34,8 @@ struct DirtyMaps: ~Copyable {
     private(set) var whole = MemberSet()
     private var maps: [DirtyMap?] = Array(repeating: nil, count: MemberIndex.count)
     private var lives: UInt32 = 0
-    let deviceSize: ByteCount
-    let extentSize: ByteCount
+    private(set) var deviceSize: ByteCount
+    private(set) var extentSize: ByteCount
 
     init(deviceSize: ByteCount, extentSize: ByteCount) {
         self.deviceSize = deviceSize
@@ -77,6 +77,18 @@ struct DirtyMaps: ~Copyable {
     private mutating func begin(_ member: MemberIndex, _ extents: consuming ExtentMap) {
         lives &+= 1
         maps[member.number] = DirtyMap(life: lives, extents)
+    }
+
+    /// The device has grown: what is new is missing on nobody, for it reads as zeroes in every region.
+    ///
+    /// Copies under way are of extents as they were: the maps begin new lives, and take no notice of those.
+    mutating func grow(to size: ByteCount, extentSize: ByteCount) {
+        deviceSize = size
+        self.extentSize = extentSize
+        for member in members {
+            guard let map = maps[member.number] else { continue }
+            begin(member, map.extents.grown(to: size, extentSize: extentSize))
+        }
     }
 
     private func empty(_ allSet: Bool) -> ExtentMap {
@@ -121,12 +133,12 @@ struct DirtyMaps: ~Copyable {
     }
 
     /// Adds what a region says that `member` misses.
-    mutating func merge(_ words: [UInt64], into member: MemberIndex) {
+    mutating func merge(_ content: DirtyMapContent, into member: MemberIndex) {
         if maps[member.number] == nil {
             begin(member, empty(false))
             away.insert(member)
         }
-        maps[member.number]?.extents.merge(words)
+        maps[member.number]?.extents.merge(content)
         noteWhole(member)
     }
 

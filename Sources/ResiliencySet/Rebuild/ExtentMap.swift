@@ -31,6 +31,14 @@ public struct ExtentMap: ~Copyable {
         words = other.words
     }
 
+    /// The map of the same device when that has grown, perhaps with larger extents: what is new is not set, and an
+    /// extent is if any part of it was.
+    public func grown(to size: ByteCount, extentSize: ByteCount) -> ExtentMap {
+        var map = ExtentMap(deviceSize: size, extentSize: extentSize, allSet: false)
+        map.merge(DirtyMapContent(extentSize: self.extentSize, words: words))
+        return map
+    }
+
     /// The same extents once more.
     public func copy() -> ExtentMap { ExtentMap(copying: self) }
 
@@ -76,11 +84,30 @@ public struct ExtentMap: ~Copyable {
         words[word] |= bits
     }
 
-    /// Sets every extent that is set in `other`, which has the words of a map of the same device.
+    /// Sets every extent that is set in `other`, which has the words of a map of the same device and grain.
     public mutating func merge(_ other: [UInt64]) {
         for word in 0..<min(words.count, other.count) {
             let extents = extentCount - word << 6
             insert(other[word] & (extents < 64 ? 1 << UInt64(extents) - 1 : .max), in: word)
+        }
+    }
+
+    /// Sets every extent of which a part is set in `other`, a map of the same device, however large extents are there.
+    public mutating func merge(_ other: DirtyMapContent) {
+        guard other.extentSize != extentSize else { return merge(other.words) }
+        for (index, word) in other.words.enumerated() {
+            var bits = word
+            while bits != 0 {
+                let extent = UInt64(index << 6 + bits.trailingZeroBitCount)
+                let (start, isAbsurd) = extent.multipliedReportingOverflow(
+                    by: other.extentSize.bytes)
+                bits &= bits - 1
+                guard !isAbsurd, start < deviceSize.bytes else { return }
+                insertAll(
+                    of: ByteRange(
+                        start: ByteOffset(start),
+                        count: ByteCount(min(other.extentSize.bytes, deviceSize.bytes - start))))
+            }
         }
     }
 

@@ -11,9 +11,10 @@ extension ResiliencySet {
     /// The members that keep maps: all that are active or about to be, whole twins included.
     var keepers: MemberSet { active.union(dirty.whole) }
 
-    /// The words of the dirty map of a member, as they are to be stored now.
-    public func mapWords(of member: MemberIndex) -> [UInt64] {
-        dirty[member]?.extents.allWords ?? []
+    /// The dirty map of a member, as it is to be stored now.
+    public func mapContent(of member: MemberIndex) -> DirtyMapContent {
+        DirtyMapContent(
+            extentSize: dirty.extentSize, words: dirty[member]?.extents.allWords ?? [])
     }
 
     /// One of them.
@@ -82,9 +83,9 @@ extension ResiliencySet {
     // MARK: After a takeover
 
     /// Takes the dirty map of a member that is not active, as found in one active member's region.
-    public mutating func foundMap(_ words: [UInt64], of member: MemberIndex) {
+    public mutating func foundMap(_ content: DirtyMapContent, of member: MemberIndex) {
         precondition(phase == .repairing, "maps are gathered before the set serves")
-        dirty.merge(words, into: member)
+        dirty.merge(content, into: member)
     }
 
     /// A member that the registry lost at this takeover: what was in flight is all that it can miss.

@@ -26,8 +26,8 @@ struct ChangeMaps: ~Copyable {
         var words: [UInt64]?
     }
 
-    let deviceSize: ByteCount
-    let extentSize: ByteCount
+    private(set) var deviceSize: ByteCount
+    private(set) var extentSize: ByteCount
     /// In order of their cuts.
     private var eras: [Era] = []
     /// What was changed in the last era; of no size unless it is known.
@@ -65,6 +65,26 @@ struct ChangeMaps: ~Copyable {
         eras.append(Era(cut: epoch, words: nil))
         current = empty()
         isMarking = true
+    }
+
+    /// The device has grown, and perhaps its extents: what is new is in no snapshot, so it was changed.
+    mutating func grow(to size: ByteCount, extentSize wanted: ByteCount?) {
+        let grain = wanted ?? Self.usualExtentSize(of: size)
+        func grown(_ words: [UInt64]) -> [UInt64] {
+            var map = ExtentMap(deviceSize: size, extentSize: grain, allSet: false)
+            map.merge(DirtyMapContent(extentSize: extentSize, words: words))
+            return map.allWords
+        }
+        for index in eras.indices { eras[index].words = eras[index].words.map(grown) }
+        if isMarking {
+            current = current.grown(to: size, extentSize: grain)
+            current.insertAll(
+                of: ByteRange(start: ByteOffset(deviceSize.bytes), count: size - deviceSize))
+        } else {
+            current = Self.none(grain)
+        }
+        deviceSize = size
+        extentSize = grain
     }
 
     /// A snapshot was deleted: what was changed behind it was changed behind the one before it.

@@ -6,7 +6,7 @@
 // Reads go on throughout. The registry's transaction is the instant of the cut: every write that was
 // acknowledged before is in the removed regions, and none that is carried out after (G6). What is removed is a
 // member of a mirror, or a whole generation of twins (Twins). In the same way a twin takes the place of its
-// member: whichever of the two a successor finds in the registry holds everything.
+// member: whichever of the two a successor finds in the registry holds everything. And so a set grows (Growth).
 
 public import RemoteMemory
 
@@ -18,12 +18,15 @@ enum CutSubject: Hashable {
     case twin(of: MemberIndex)
     /// The twins of all members become a snapshot.
     case generation
+    /// There is more of the set.
+    case growth(to: ByteCount)
 
     var decision: MembershipDecision {
         switch self {
         case .member(let member): .cut(member)
         case .twin(let member): .replace(member)
         case .generation: .cutGeneration
+        case .growth(let size): .grow(to: size)
         }
     }
 }
@@ -53,7 +56,7 @@ extension ResiliencySet {
     /// Ends with `recorded(.cutGeneration)`, `cutRefused`, or the loss of a twin.
     public mutating func beginCutOfGeneration() -> Bool { begin(.generation) }
 
-    private mutating func begin(_ subject: CutSubject) -> Bool {
+    mutating func begin(_ subject: CutSubject) -> Bool {
         guard phase == .serving, cut == .none, canCut(subject) else { return false }
         cut = .draining(subject)
         continueCut()
@@ -69,6 +72,7 @@ extension ResiliencySet {
         case .twin(let member): dirty.whole.contains(member.twin)
         case .generation:
             stripes.map { dirty.whole.isSuperset(of: $0.members.withTwins.twins) } ?? false
+        case .growth(let size): size > self.size && absent.isEmpty && canServe && !isFrozen
         }
     }
 

@@ -47,7 +47,7 @@ final class SimulatedClient {
             guard device == nil else { return }
             guard let current = world.devices.last(where: { $0.isServing && $0.life == .running })
             else { return }
-            guard handshake() else { return world.violated("a handshake failed") }
+            guard handshake(current) else { return world.violated("a handshake failed") }
             session += 1
             device = current
             think()
@@ -55,11 +55,11 @@ final class SimulatedClient {
     }
 
     /// A fixed newstyle handshake with the real server side.
-    private func handshake() -> Bool {
+    private func handshake(_ device: SimulatedDevice) -> Bool {
         var server = Negotiation()
         let catalog = ExportCatalog([
             Export(
-                name: "vol0", description: "", size: world.scenario.size.bytes, isReadOnly: false)
+                name: "vol0", description: "", size: device.engine.size.bytes, isReadOnly: false)
         ])
         var bytes: [UInt8] = [0, 0, 0, 3]
         bytes += Array("IHAVEOPT".utf8)
@@ -69,7 +69,7 @@ final class SimulatedClient {
         else {
             return false
         }
-        return export.size == world.scenario.size.bytes
+        return export.size == device.engine.size.bytes
     }
 
     /// The server's process is gone; its connections with it.
@@ -135,15 +135,18 @@ final class SimulatedClient {
     }
 
     private func sendNext() {
+        guard let device else { return }
         let scenario = world.scenario
+        // (Whatever it was told when it came: who is connected may use what is new.)
+        let blocks = Int(device.engine.size.bytes / Scenario.blockSize)
         let kinds: [RequestKind] = [
             .write, .write, .write, .write, .write, .read, .read, .read, .zero, .discard,
         ]
         let kind = world.clientChance.pick(from: kinds)
         let most = world.clientChance.oneIn(8) ? scenario.longestRequest : 2
-        let count = min(scenario.blocks, world.clientChance.within(1...most))
+        let count = min(blocks, world.clientChance.within(1...most))
         // (A few hot blocks: requests are to conflict.)
-        let room = scenario.blocks - count
+        let room = blocks - count
         let start =
             world.clientChance.oneIn(2)
             ? world.clientChance.below(min(room, 3) + 1) : world.clientChance.below(room + 1)
@@ -222,7 +225,7 @@ extension SimulatedDevice {
         }
         let kind: RequestKind
         switch RequestRules.verdict(
-            header, size: world.scenario.size.bytes, isReadOnly: false)
+            header, size: engine.size.bytes, isReadOnly: false)
         {
         case .read: kind = .read
         case .write: kind = .write

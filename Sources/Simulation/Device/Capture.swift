@@ -110,12 +110,11 @@ extension SimulatedDevice {
                 return .done
             }
         case .storeMap(let lost):
-            let words =
-                mutation(.storesEmptyMaps)
-                ? engine.mapWords(of: lost).map { _ in 0 } : engine.mapWords(of: lost)
+            var content = engine.mapContent(of: lost)
+            if mutation(.storesEmptyMaps) { content.words = content.words.map { _ in 0 } }
             let identity = identities[lost.number]
-            return { access in
-                if let identity { access.storeMap(of: lost, region: identity, words: words) }
+            return { [content] access in
+                if let identity { access.storeMap(of: lost, region: identity, content) }
                 return .done
             }
         case .storeMapWord(let lost, let index):

@@ -134,6 +134,17 @@ extension SimulatedDevice {
             }
         case .replace(let member): replace(member)
         case .cutGeneration: cutGeneration()
+        case .grow(let size):
+            commit([.grow(to: size)]) { [self] isMade in
+                if isMade {
+                    noteGrowth()
+                    engine.recorded(decision, epoch: record.epoch)
+                } else {
+                    world.probes.hit(.cutRefused)
+                    engine.cutRefused()
+                }
+                drain()
+            }
         }
     }
 
@@ -151,6 +162,7 @@ extension SimulatedDevice {
         guard engine.phase == .serving, !isReplacing, changes.isEmpty, !isChanging, cut == nil,
             !engine.isCutting
         else { return }
+        if growsNow { return grow() }
         if world.coder != nil { carryTwinsOn() } else if wantsSnapshot { beginSnapshot() }
         // (Who takes a place is not added to it meanwhile.)
         guard !engine.isCutting, !isChanging else { return }
@@ -260,7 +272,7 @@ extension SimulatedDevice {
             guard isMade else { return isReplacing = false }
             if appliance.life == .running, appliance.incarnation == member.incarnation {
                 appliance.regions[member.region] = SimulatedRegion(
-                    id: member.region, dataSize: world.scenario.regionSize)
+                    id: member.region, dataSize: world.scenario.regionSize(of: record.size))
             }
             open(member) { [self] outcome in
                 isReplacing = false

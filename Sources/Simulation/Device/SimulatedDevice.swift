@@ -59,6 +59,10 @@ final class SimulatedDevice {
     var isChanging = false
     var isReplacing = false
     var isReconnecting = false
+    /// Regions grow, before the set does.
+    var isGrowing = false
+    /// When growing is tried again after it was refused.
+    var nextGrowth: UInt64 = 0
     var wantsSnapshot = false
     var wantsMove = false
     /// Twins are made, for a move or a snapshot of an erasure set.
@@ -82,8 +86,8 @@ final class SimulatedDevice {
         links = Array(repeating: nil, count: world.appliances.count)
         work = Array(repeating: [:], count: world.coder?.stripes.workAreaCount ?? 0)
         engine = ResiliencySet(
-            size: world.scenario.size, ordering: world.scenario.ordering, epoch: record.epoch,
-            active: MemberSet(), stripes: world.scenario.stripes,
+            size: record.size, ordering: world.scenario.ordering, epoch: record.epoch,
+            active: MemberSet(), stripes: world.scenario.stripes(of: record.size),
             tuning: world.scenario.tuning(mutation: world.mutation))
     }
 
@@ -103,6 +107,7 @@ final class SimulatedDevice {
         world.note("device \(number) dies")
         stopInOrder()
         if isServing, engine.phase == .repairing { world.probes.hit(.crashDuringRepair) }
+        if isGrowing || engine.isGrowing { world.probes.hit(.crashDuringGrowth) }
         life = .dead
         backlog = []
         // What is on the wire arrives, unless the whole host went down.

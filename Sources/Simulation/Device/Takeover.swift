@@ -120,7 +120,7 @@ extension SimulatedDevice {
         guard isSame else { return .lost }
         if mutation(.believesLostMemory), appliance.regions[member.region] == nil {
             appliance.regions[member.region] = SimulatedRegion(
-                id: member.region, dataSize: world.scenario.regionSize)
+                id: member.region, dataSize: world.scenario.regionSize(of: record.size))
         }
         guard let region = appliance.regions[member.region] else { return .lost }
         if transport == .sharedMemory, !mutation(.skipsFencing) {
@@ -133,6 +133,7 @@ extension SimulatedDevice {
         guard region.epoch <= epoch, region.channel ?? 0 < channel.id else { return .unreachable }
         region.epoch = epoch
         region.channel = channel.id
+        guard hasRoom(region, in: appliance) else { return .unreachable }
         channel.mapping = region
         return .opened
     }
@@ -186,8 +187,8 @@ extension SimulatedDevice {
             return retry { $0.openMembers() }
         }
         engine = ResiliencySet(
-            size: world.scenario.size, ordering: world.scenario.ordering, epoch: record.epoch,
-            active: MemberSet(active), stripes: world.scenario.stripes,
+            size: record.size, ordering: world.scenario.ordering, epoch: record.epoch,
+            active: MemberSet(active), stripes: world.scenario.stripes(of: record.size),
             tuning: world.scenario.tuning(mutation: world.mutation))
         engine.setTime(world.now)
         let cuts = world.registry.snapshots.map(\.cutAtEpoch)
@@ -218,13 +219,13 @@ extension SimulatedDevice {
         }
         for other in record.members where other.state == .failed || other.state == .rebuilding {
             let access = OrderedAccess(region: region, budget: StoreBudget())
-            guard let words = access.loadMap(of: other.index, region: other.region) else {
+            guard let map = access.loadMap(of: other.index, region: other.region) else {
                 continue
             }
             if engine.knowsDirtyMap(of: other.index) {
                 world.probes.hit(.dirtyMapMergeAfterDoubleFailure)
             }
-            engine.foundMap(words, of: other.index)
+            engine.foundMap(map, of: other.index)
         }
     }
 

@@ -37,7 +37,7 @@ final class SimulatedRegion {
     static let granule: UInt64 = 64
 
     let id: RegionID
-    let dataSize: ByteCount
+    private(set) var dataSize: ByteCount
     /// The tags of the data.
     private(set) var tags: [UInt64]
     private var label = [UInt64](repeating: 0, count: RegionLabel.wordCount)
@@ -57,6 +57,14 @@ final class SimulatedRegion {
         self.id = id
         self.dataSize = dataSize
         tags = Array(repeating: 0, count: Int(dataSize.bytes / Self.granule))
+    }
+
+    /// Holds as much from now on, unless it does already; what is new reads as zeroes.
+    func grow(to dataSize: ByteCount) {
+        guard dataSize > self.dataSize else { return }
+        self.dataSize = dataSize
+        let count = Int(dataSize.bytes / Self.granule) - tags.count
+        tags += Array(repeating: 0, count: count)
     }
 
     static func granules(_ range: ByteRange) -> Range<Int> {

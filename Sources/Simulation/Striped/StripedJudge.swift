@@ -94,7 +94,7 @@ extension World {
             others.allSatisfy({ region($0) != nil })
         else { return }
         let open = device.requests.filter { $0.client != nil && $0.kind != .read }.map(\.range)
-        for stripe in 0..<coder.stripes.stripeCount {
+        for stripe in 0..<(scenario.stripes(of: record.size)?.stripeCount ?? 0) {
             let whole = coder.stripes.stripeSize.bytes
             let range = ByteRange(
                 start: ByteOffset(stripe * whole), count: coder.stripes.stripeSize)
@@ -111,8 +111,10 @@ extension World {
     }
 
     /// At rest all parity belongs to its data, and no record is open.
-    func judgeStripes(_ members: [MemberRecord], _ coder: StripeCoder) {
-        for stripe in 0..<coder.stripes.stripeCount {
+    func judgeStripes(
+        _ members: [MemberRecord], of record: VolumeRecord, _ coder: StripeCoder
+    ) {
+        for stripe in 0..<(scenario.stripes(of: record.size)?.stripeCount ?? 0) {
             var known: [Int: [UInt64]] = [:]
             for member in members {
                 guard let region = region(member) else { continue }

@@ -76,7 +76,7 @@ extension SimulatedDevice {
             let appliance = free.remove(at: index)
             let region = RegionID(.random(using: &world.names))
             appliance.regions[region] = SimulatedRegion(
-                id: region, dataSize: world.scenario.regionSize)
+                id: region, dataSize: world.scenario.regionSize(of: record.size))
             regions.append(
                 SnapshotMember(
                     index: place, region: region, appliance: appliance.name,
@@ -223,7 +223,7 @@ extension World {
             let invoked = cutsAskedFor[snapshot.name]
         else { return }
         var contents: [UInt64] = []
-        for stripe in 0..<coder.stripes.stripeCount {
+        for stripe in 0..<(scenario.stripes(of: snapshot.size)?.stripeCount ?? 0) {
             let rows = regions.reduce(into: [Int: [UInt64]]()) { rows, item in
                 rows[coder.stripes.shard(of: item.place, in: stripe)] = Array(
                     item.region.read(coder.stripes.row(stripe)))
@@ -241,6 +241,11 @@ extension World {
         let granules = Int(Scenario.blockSize / SimulatedRegion.granule)
         var blocks: [UInt32] = []
         for block in 0..<scenario.blocks {
+            // (Behind its end then: nobody has written there yet.)
+            guard block < Int(snapshot.size.bytes / Scenario.blockSize) else {
+                blocks.append(History.initial)
+                continue
+            }
             let tags = contents[block * granules..<(block + 1) * granules]
             guard let write = StripedTag.write(tags[tags.startIndex], block: block),
                 tags.allSatisfy({ $0 == tags[tags.startIndex] })

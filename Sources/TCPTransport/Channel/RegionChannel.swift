@@ -61,7 +61,7 @@ public final class RegionChannel: @unchecked Sendable {
 
     public let stream: SocketStream
     /// Of the volume's data in this region.
-    public let dataSize: ByteCount
+    public private(set) var dataSize: ByteCount
 
     // What is being recorded.
     let segments = UnsafeMutablePointer<AccessSegment>.allocate(
@@ -127,6 +127,9 @@ public final class RegionChannel: @unchecked Sendable {
         unsafe arena.deallocate()
         for block in large { block.free() }
     }
+
+    /// The region has grown.
+    public func enlarge(to dataSize: ByteCount) { self.dataSize = max(self.dataSize, dataSize) }
 
     public var descriptor: Int32 { stream.descriptor }
     public var hasUnsent: Bool { head != tail }

@@ -186,7 +186,7 @@ import Testing
         // Member 1 holds all there is to hold: it goes on alone, and member 0 misses the change.
         #expect(set.active == MemberSet(MemberIndex(1)))
         #expect(set.registry.active == MemberSet(MemberIndex(1)))
-        #expect(set.engine.mapWords(of: MemberIndex(0)).contains { $0 != 0 })
+        #expect(set.engine.mapContent(of: MemberIndex(0)).words.contains { $0 != 0 })
     }
 
     @Test func `nor when the last member is back before the promotion is recorded`() throws {

@@ -16,10 +16,12 @@ enum Store {
     case mapWord(of: MemberIndex, Int, UInt64)
 }
 
-/// A dirty map as it stands in a region: which region it is of, and its words.
+/// A dirty map as it stands in a region: which region it is of, and what it holds.
 struct StoredMap {
     var life: Int
-    var words: [UInt64]
+    var content: DirtyMapContent
+
+    var words: [UInt64] { content.words }
 
     func contains(_ extent: Int) -> Bool {
         words[extent / 64] & 1 << UInt64(extent % 64) != 0
@@ -36,6 +38,12 @@ struct ModelMemory {
 
     init(size: ByteCount) {
         cells = Array(repeating: 0, count: Int(size.bytes / Self.cellSize))
+    }
+
+    /// Makes room for a larger set.
+    mutating func grow(to size: ByteCount) {
+        let count = Int(size.bytes / Self.cellSize) - cells.count
+        if count > 0 { cells += Array(repeating: 0, count: count) }
     }
 
     static func cells(_ range: ByteRange) -> Range<Int> {

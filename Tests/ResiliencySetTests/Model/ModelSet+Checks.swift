@@ -140,7 +140,7 @@ extension ModelSet {
             }
             for (other, map) in memories[member]?.maps ?? [:]
             where !registry.active.contains(other) && map.life == lives[other] ?? 0 {
-                engine.foundMap(map.words, of: other)
+                engine.foundMap(map.content, of: other)
             }
         }
         let settles = engine.repair()

@@ -26,6 +26,7 @@ extension ModelSet {
     func comeBack(_ number: Int) {
         let member = MemberIndex(number)
         join(member)
+        memories[member]?.grow(to: size)
         engine.add(
             member, epoch: registry.epoch, keepsData: true, intents: intents(of: member))
         take()
@@ -58,6 +59,31 @@ extension ModelSet {
         (0..<UInt8(RegionLayout.intentSlotCount)).compactMap { slot in
             memories[member]?.slot(slot).map { (slot, $0) }
         }
+    }
+
+    /// Has the regions of `members`, or all, grow; that does no harm.
+    func growRegions(to size: ByteCount, of members: MemberSet? = nil) {
+        for member in members ?? registry.active.union(registry.rebuilding) {
+            memories[member]?.grow(to: size)
+        }
+    }
+
+    /// Has all regions grow, and then the set.
+    @discardableResult
+    func beginGrowth(to size: ByteCount) -> Bool {
+        growRegions(to: size)
+        let begun = engine.beginGrowth(to: size)
+        take()
+        return begun
+    }
+
+    /// The registry has a new size: what is new holds zeroes.
+    func grow(to size: ByteCount) {
+        let count = Int(size.bytes / ModelMemory.cellSize) - settled.count
+        if count <= 0 { return violations.append("a set grew to what it was") }
+        self.size = size
+        settled += Array(repeating: 0, count: count)
+        expected += Array(repeating: 0, count: count)
     }
 
     /// Fails whatever comes next on `member`'s channel, after carrying out what is before it elsewhere.

@@ -8,7 +8,9 @@ extension ModelSet {
     var reference: MemberIndex { registry.active.first ?? MemberIndex(0) }
 
     func content(of member: MemberIndex, _ range: ByteRange) -> [UInt64] {
-        Array(memories[member]?.cells[ModelMemory.cells(range)] ?? [])
+        guard let memory = memories[member] else { return [] }
+        // (Whoever is away has not grown with the set.)
+        return ModelMemory.cells(range).map { $0 < memory.cells.count ? memory.cells[$0] : 0 }
     }
 
     /// All that `operation` stores.
@@ -36,10 +38,10 @@ extension ModelSet {
         case .complete(let slot, let sequence):
             return [.word(slot: slot, Intent.completedWord, sequence)]
         case .storeMap(let lost):
-            let words = engine.mapWords(of: lost)
+            let content = engine.mapContent(of: lost)
             return [
                 .map(of: lost, nil),
-                .map(of: lost, StoredMap(life: lives[lost] ?? 0, words: words)),
+                .map(of: lost, StoredMap(life: lives[lost] ?? 0, content: content)),
             ]
         case .storeMapWord(let lost, let word):
             return [.mapWord(of: lost, Int(word), engine.mapWord(Int(word), of: lost))]
@@ -71,7 +73,7 @@ extension ModelSet {
                 memories[member]?.cells[cell] = value
             case .map(let lost, let map): memories[member]?.maps[lost] = map
             case .mapWord(let lost, let word, let value):
-                memories[member]?.maps[lost]?.words[word] = value
+                memories[member]?.maps[lost]?.content.words[word] = value
             }
         }
     }

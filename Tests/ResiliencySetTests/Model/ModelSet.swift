@@ -28,7 +28,8 @@ final class ModelSet {
         var epoch = Epoch(1)
     }
 
-    let size: ByteCount
+    /// As the registry has it.
+    var size: ByteCount
     let ordering: Ordering
     var engine: ResiliencySet
     var registry = Registry()
@@ -226,6 +227,7 @@ final class ModelSet {
             registry.active.remove(member)
             registry.cut.insert(member)
         case .replace, .cutGeneration: violations.append("a mirror has no twins")
+        case .grow(let size): grow(to: size)
         }
     }
 

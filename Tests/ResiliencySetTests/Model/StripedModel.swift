@@ -20,7 +20,7 @@ struct StripedRegion {
 }
 
 final class StripedModel {
-    let stripes: StripeGeometry
+    private(set) var stripes: StripeGeometry
     let ordering: Ordering
     let codec: ReferenceCodec
     var engine: ResiliencySet
@@ -216,6 +216,9 @@ final class StripedModel {
         case .cutGeneration:
             snapshot = regions.filter { $0.key.isTwin }
             for twin in engine.twins { regions[twin] = nil }
+        case .grow(let size):
+            stripes = stripes.grown(to: size)
+            expected += Array(repeating: 0, count: Int(size.bytes) - expected.count)
         }
         engine.recorded(decision, epoch: epoch)
     }
@@ -252,6 +255,18 @@ final class StripedModel {
     /// Has all twins cut off; false when the engine refuses.
     func cutGeneration() -> Bool {
         let isBegun = engine.beginCutOfGeneration()
+        drain()
+        return isBegun
+    }
+
+    /// Has all regions of members grow, and then the set; false when the engine refuses.
+    func grow(to size: ByteCount) -> Bool {
+        let count = Int(stripes.grown(to: size).regionDataSize.bytes)
+        for member in regions.keys where !lost.contains(member) {
+            let added = count - (regions[member]?.bytes.count ?? count)
+            regions[member]?.bytes += Array(repeating: 0, count: max(0, added))
+        }
+        let isBegun = engine.beginGrowth(to: size)
         drain()
         return isBegun
     }

@@ -128,8 +128,10 @@ import Testing
     @Test func `what any region says is missing is missing`() {
         let set = ModelSet(copies: 2, repaired: false)
         set.memories[MemberIndex(2)] = ModelMemory(size: set.size)
-        set.engine.foundMap([0b0001], of: MemberIndex(2))
-        set.engine.foundMap([0b0100], of: MemberIndex(2))
+        for word in [0b0001, 0b0100] as [UInt64] {
+            set.engine.foundMap(
+                DirtyMapContent(extentSize: .kibibytes(256), words: [word]), of: MemberIndex(2))
+        }
         set.engine.repair()
         set.take()
         for member in 0..<2 { #expect(set.storedMap(of: 2, on: member) == [0b0101]) }

@@ -57,6 +57,10 @@ import Testing
         return map
     }
 
+    private func words(_ words: UInt64...) -> DirtyMapContent {
+        DirtyMapContent(extentSize: .kibibytes(4), words: words)
+    }
+
     private func extents(_ map: borrowing ExtentMap) -> Set<Int> {
         var extents: Set<Int> = []
         for extent in 0..<map.extentCount where map.contains(extent) { extents.insert(extent) }
@@ -76,11 +80,11 @@ import Testing
 
     @Test func `merging sets what either has`() {
         var map = map([0, 5, 129])
-        map.merge([0b10_0010, 1 << 63])
+        map.merge(words(0b10_0010, 1 << 63))
         var (found, count) = (extents(map), map.setCount)
         #expect(found == [0, 1, 5, 127, 129] && count == 5)
         // Words too many, and bits beyond the last extent, are nobody's.
-        map.merge([0, 0, 0b111, .max])
+        map.merge(words(0, 0, 0b111, .max))
         (found, count) = (extents(map), map.setCount)
         #expect(found == [0, 1, 5, 127, 128, 129] && count == 6)
     }
@@ -100,6 +104,35 @@ import Testing
         map.insertAll(of: range)
         let again = map.setCount
         #expect(again == expected.count)
+    }
+
+    @Test(arguments: [4, 8, 12, 64, 1024] as [UInt64])
+    func `a larger device has what was set, and no more than extents make of it`(unit: UInt64) {
+        var generator = SplitMix64(seed: unit)
+        for _ in 0..<50 {
+            let set = Set((0..<generator.below(20)).map { _ in generator.below(130) })
+            let size = ByteCount.kibibytes(4 * UInt64(130 + generator.below(200)))
+            let grown = map(set).grown(to: size, extentSize: .kibibytes(unit))
+            let (found, count) = (extents(grown), grown.setCount)
+            #expect(found == Set(set.map { $0 * 4 / Int(unit) }) && count == found.count)
+            let (device, extent) = (grown.deviceSize, grown.extentSize)
+            #expect(device == size && extent == .kibibytes(unit))
+        }
+    }
+
+    @Test func `smaller extents are set wherever the larger one reaches`() {
+        var map = map([])
+        map.merge(DirtyMapContent(extentSize: .kibibytes(256), words: [0b101]))
+        let found = extents(map)
+        #expect(found == Set(0..<64).union([128, 129]))
+    }
+
+    @Test(arguments: [1, 1 << 60, UInt64.max])
+    func `an absurd size of extents sets no more than there is`(size: UInt64) {
+        var map = map([])
+        map.merge(DirtyMapContent(extentSize: ByteCount(size), words: [1, 0, .max]))
+        let count = map.setCount
+        #expect((1...130).contains(count))
     }
 
     @Test func `a copy goes its own way`() {

@@ -109,7 +109,9 @@ import Testing
         let words = [UInt64](repeating: 0x5a5a, count: RegionLayout.mapWordLimit)
         let region = RegionID(Identifier(high: 1, low: 2))
         for member in 0..<8 {
-            end.channel.recorder.storeMap(of: MemberIndex(member), region: region, words: words)
+            end.channel.recorder.storeMap(
+                of: MemberIndex(member), region: region,
+                DirtyMapContent(extentSize: .kibibytes(256), words: words))
             end.channel.commitWrite(PendingAccess(UInt64(member)))
         }
         var seen: [SeenRequest] = []

@@ -8,6 +8,8 @@ import RemoteMemory
 import SharedMemoryTransport
 
 /// Belongs to one volume, on its thread.
+///
+/// (How large the volume is, which may grow, is of no interest to its geometry here: rows keep their places.)
 final class StripeAccess {
     /// What of one member's mapped region may hold anything but zeroes.
     final class Memory {
@@ -21,10 +23,13 @@ final class StripeAccess {
     var copiesReads = false
     /// By member; a member that comes back, or another in its place, has a new one.
     private var memories: [Memory]
+    /// What each member's region holds.
+    private var regionDataSize: ByteCount
 
     init(_ geometry: StripeGeometry) {
         self.geometry = geometry
         worker = StripeWorker(geometry)
+        regionDataSize = geometry.regionDataSize
         // (Those of twins are made when there are any.)
         memories = (0..<MemberIndex.count).map { number in
             Memory(dataSize: number < geometry.memberCount ? geometry.regionDataSize : .zero)
@@ -35,7 +40,13 @@ final class StripeAccess {
 
     /// Forgets what was known of a member's region: it has another.
     func forget(_ member: MemberIndex) {
-        memories[member.number] = Memory(dataSize: geometry.regionDataSize)
+        memories[member.number] = Memory(dataSize: regionDataSize)
+    }
+
+    /// Every region holds as much from now on; what is known of them is forgotten.
+    func grow(to regionDataSize: ByteCount) {
+        self.regionDataSize = regionDataSize
+        for member in geometry.members { forget(member) }
     }
 
     /// A twin's region is the member's from now on.
