@@ -75,6 +75,8 @@ struct ManagedVolume {
     var isOpeningSnapshots = false
     /// A snapshot is being made: extended, cut, published.
     var isSnapshotting = false
+    /// It is being made larger: until the registry has its size, its set keeps the members it has.
+    var isGrowing = false
     var samples: [MemberIndex: RebuildSample] = [:]
     var promotions: [MemberIndex: CheckedContinuation<Bool, Never>] = [:]
     /// Members being added right now, between the registry's change and the engine's.

@@ -63,6 +63,12 @@ public struct ControlClient: ControlledDevice {
         try await ask(.long, .patch, "volumes", name, body: change)
     }
 
+    public func resizeVolume(
+        named name: String, _ resize: VolumeResize
+    ) async throws(ControlError) -> VolumeStatus {
+        try await ask(.long, .post, "volumes", name, "resize", body: resize)
+    }
+
     public func limitVolume(
         named name: String, _ change: LimitChange
     ) async throws(ControlError) -> VolumeStatus {

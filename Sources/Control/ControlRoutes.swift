@@ -59,6 +59,11 @@ struct ControlRoutes {
             let change = try await Self.body(of: request, as: VolumeChange.self)
             return try Self.reply(try await device.changeVolume(named: volume, change))
         }
+        group.post(":volume/resize") { [device] request, context in
+            let volume = try Self.name("volume", in: context)
+            let resize = try await Self.body(of: request, as: VolumeResize.self)
+            return try Self.reply(try await device.resizeVolume(named: volume, resize))
+        }
         group.post(":volume/limit") { [device] request, context in
             let volume = try Self.name("volume", in: context)
             let change = try await Self.body(of: request, as: LimitChange.self)

@@ -35,6 +35,13 @@ public protocol ControlledDevice: Sendable {
         named name: String, _ change: VolumeChange
     ) async throws(ControlError) -> VolumeStatus
 
+    /// Makes a volume larger while it is used; what is new can be used once this returns, and reads as zeroes.
+    ///
+    /// `invalid` for a size that is none, or less than it has.
+    func resizeVolume(
+        named name: String, _ resize: VolumeResize
+    ) async throws(ControlError) -> VolumeStatus
+
     /// Limits how fast the clients of a volume may go, until that is changed.
     func limitVolume(
         named name: String, _ change: LimitChange

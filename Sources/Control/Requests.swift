@@ -33,6 +33,16 @@ public struct VolumeChange: Hashable, Sendable, Codable {
     }
 }
 
+/// How large a volume is to be.
+public struct VolumeResize: Hashable, Sendable, Codable {
+    /// In bytes; never less than it is.
+    public var size: ByteCount
+
+    public init(size: ByteCount) {
+        self.size = size
+    }
+}
+
 /// How fast the clients of a volume may go from now on, all together.
 public struct LimitChange: Hashable, Sendable, Codable {
     /// Requests a second; zero for no limit, nil for what held before.

@@ -75,6 +75,15 @@ actor FakeDevice: ControlledDevice {
         return startRebuild(of: index)
     }
 
+    func resizeVolume(
+        named name: String, _ resize: VolumeResize
+    ) throws(ControlError) -> VolumeStatus {
+        try note("resize \(name) \(resize.size.bytes)")
+        let index = try self.index(of: name)
+        current.volumes[index].sizeBytes = resize.size
+        return current.volumes[index]
+    }
+
     func limitVolume(
         named name: String, _ change: LimitChange
     ) throws(ControlError) -> VolumeStatus {

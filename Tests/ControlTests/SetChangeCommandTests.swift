@@ -50,6 +50,26 @@ import Testing
         #expect(moves == ["move vol0 a c", "move vol1 a nil"])
     }
 
+    @Test("a volume is resized, and a size has to be one")
+    func resize() async throws {
+        let device = FakeDevice()
+        try await withServer(device) { client in
+            #expect(
+                try await lines(["volume", "resize", "vol0", "8G"], client) == [
+                    "vol0 has 8.0 GiB"
+                ])
+            let json = try await run(["volume", "resize", "vol0", "9G", "--json"], client)
+            let volume = try ControlJSON.decoder().decode(
+                VolumeStatus.self, from: Data(json.output.utf8))
+            #expect(volume.sizeBytes == .gibibytes(9))
+            for words in [["vol0"], ["vol0", "-1G"], ["vol0", "much"]] {
+                #expect(try await run(["volume", "resize"] + words, client).status == 64)
+            }
+        }
+        #expect(
+            await device.calls == ["resize vol0 \(8 << 30)", "resize vol0 \(9 << 30)"])
+    }
+
     @Test("limits are said back, and something has to be limited")
     func limits() async throws {
         let device = FakeDevice()

@@ -96,13 +96,22 @@ actor ApplianceLink: EventHandler {
     /// Opens a region for `owner`: nobody else's accesses land from then on.
     ///
     /// What its previous owner had put aside is stored in place, unless it is a fresh region: that one gets
-    /// its label.
+    /// its label. One that was away when its volume grew does so first.
     func open(
         _ region: RegionID, owner: OwnerID, epoch: Epoch, size: ByteCount,
         labelling label: RegionLabel? = nil
     ) throws -> MemberMemory {
         let grant = try call { connection throws(ApplianceConnectionError) in
-            try connection.open(region, owner: owner, epoch: epoch)
+            let grant = try connection.open(region, owner: owner, epoch: epoch)
+            if grant.description.dataSize < size {
+                do throws(ApplianceConnectionError) {
+                    try connection.grow(region, owner: owner, epoch: epoch, to: size)
+                } catch {
+                    if case .descriptor(let descriptor, _) = grant { close(descriptor) }
+                    throw error
+                }
+            }
+            return grant
         }
         let memory = try hold(grant, region, size: size, isWritable: true)
         switch memory {

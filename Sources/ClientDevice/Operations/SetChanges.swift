@@ -173,13 +173,16 @@ extension ClientDevice {
 
     // MARK: What is asked for must make sense
 
-    private func findChangeable(_ name: String) throws(ControlError) -> ManagedVolume {
+    func findChangeable(_ name: String) throws(ControlError) -> ManagedVolume {
         let volume = try find(name)
         guard volume.phase == .serving else {
             throw ControlError(.unavailable, ReplacementError.notServing.description)
         }
         guard !volume.isSnapshotting else {
             throw ControlError(.conflict, "a snapshot of \(name) is being made; try again after it")
+        }
+        guard !volume.isGrowing else {
+            throw ControlError(.conflict, "volume \(name) is being resized; try again after it")
         }
         return volume
     }
@@ -210,7 +213,7 @@ extension ClientDevice {
     }
 
     /// Waits while a member is being added, which takes moments.
-    private func waitForAddition(to name: String) async throws(ControlError) {
+    func waitForAddition(to name: String) async throws(ControlError) {
         for _ in 0..<Self.additionTries where try find(name).isReplacing {
             try? await Task.sleep(for: .milliseconds(10))
         }

@@ -87,6 +87,10 @@ extension ClientDevice {
             throw ControlError(
                 .conflict, "another snapshot of \(volume.record.name) is being made; try again")
         }
+        guard !volume.isGrowing else {
+            throw ControlError(
+                .conflict, "volume \(volume.record.name) is being resized; try again after it")
+        }
     }
 
     /// Chooses the member to remove, and extends the set first when it would become too small.

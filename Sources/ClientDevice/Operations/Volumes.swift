@@ -23,17 +23,7 @@ extension ClientDevice: ControlledDevice {
 
     package func createVolume(_ creation: VolumeCreation) async throws(ControlError) -> VolumeStatus
     {
-        let size = creation.size
-        guard size > .zero, size.bytes % RegionLayout.volumeGranularity.bytes == 0,
-            size <= RegionLayout.largestVolume
-        else {
-            throw ControlError(
-                .invalid,
-                """
-                a volume has a size of 4 KiB up to \(RegionLayout.largestVolume), in steps of 4 KiB; \
-                \(size.bytes) bytes is none
-                """)
-        }
+        try check(creation.size)
         let record = try await record(of: creation)
         let members = record.members
         do throws(RegistryError) {
@@ -58,6 +48,20 @@ extension ClientDevice: ControlledDevice {
         }
         await publish()
         return try await volume(named: record.name)
+    }
+
+    /// Throws unless a volume can have this size.
+    func check(_ size: ByteCount) throws(ControlError) {
+        guard size > .zero, size.bytes % RegionLayout.volumeGranularity.bytes == 0,
+            size <= RegionLayout.largestVolume
+        else {
+            throw ControlError(
+                .invalid,
+                """
+                a volume has a size of 4 KiB up to \(RegionLayout.largestVolume), in steps of 4 KiB; \
+                \(size.bytes) bytes is none
+                """)
+        }
     }
 
     /// What the registry is to hold of a new volume; its members have places, and no memory yet.
@@ -107,6 +111,9 @@ extension ClientDevice: ControlledDevice {
         let id = volume.record.id
         guard !volume.isSnapshotting else {
             throw ControlError(.conflict, "a snapshot of \(name) is being made; try again after it")
+        }
+        guard !volume.isGrowing else {
+            throw ControlError(.conflict, "volume \(name) is being resized; try again after it")
         }
         if let report = await volume.thread.report(id), report.connections > 0 {
             throw ControlError(
@@ -210,7 +217,9 @@ extension ControlError {
         let code: Code =
             switch error {
             case .notFound: .notFound
-            case .illegalChange(.chunkOutOfRange), .illegalChange(.fixedLayout): .invalid
+            case .illegalChange(.chunkOutOfRange), .illegalChange(.fixedLayout),
+                .illegalChange(.wouldNotGrow), .illegalChange(.growthOutOfRange):
+                .invalid
             case .alreadyExists, .inUse, .illegalChange: .conflict
             case .invalidName: .invalid
             case .staleEpoch, .notOwner, .superseded: .unavailable

@@ -70,12 +70,12 @@ struct ChangeMaps: ~Copyable {
     /// The device has grown, and perhaps its extents: what is new is in no snapshot, so it was changed.
     mutating func grow(to size: ByteCount, extentSize wanted: ByteCount?) {
         let grain = wanted ?? Self.usualExtentSize(of: size)
-        func grown(_ words: [UInt64]) -> [UInt64] {
+        for index in eras.indices {
+            guard let words = eras[index].words else { continue }
             var map = ExtentMap(deviceSize: size, extentSize: grain, allSet: false)
             map.merge(DirtyMapContent(extentSize: extentSize, words: words))
-            return map.allWords
+            eras[index].words = map.allWords
         }
-        for index in eras.indices { eras[index].words = eras[index].words.map(grown) }
         if isMarking {
             current = current.grown(to: size, extentSize: grain)
             current.insertAll(

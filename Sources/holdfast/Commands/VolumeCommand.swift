@@ -1,4 +1,5 @@
-// holdfast volume create | list | show | delete (set and move: VolumeChangeCommands; limit: VolumeLimitCommand)
+// holdfast volume create | list | show | delete (set and move: VolumeChangeCommands; resize: VolumeResizeCommand;
+// limit: VolumeLimitCommand)
 
 import ArgumentParser
 import Control
@@ -11,7 +12,8 @@ struct VolumeCommand: AsyncParsableCommand {
         abstract: "Create, show, change and delete volumes.",
         discussion: "A volume is one block device, kept in the memory of several appliances.",
         subcommands: [
-            Create.self, List.self, Show.self, Set.self, Move.self, Limit.self, Delete.self,
+            Create.self, List.self, Show.self, Set.self, Move.self, Resize.self, Limit.self,
+            Delete.self,
         ])
 
     /// `holdfast volume create`.
