@@ -20,6 +20,8 @@ enum Fault: Equatable, Sendable {
     case createSnapshot(volume: Int, isImmediate: Bool)
     case deleteSnapshot(volume: Int)
     case scrub(volume: Int)
+    /// Makes a volume a little larger.
+    case resize(volume: Int)
     /// In bytes a second.
     case limitRebuild(volume: Int, limit: Int)
     case addAppliance
@@ -41,6 +43,7 @@ enum Fault: Equatable, Sendable {
         case .createSnapshot: "create snapshot"
         case .deleteSnapshot: "delete snapshot"
         case .scrub: "scrub"
+        case .resize: "resize"
         case .limitRebuild: "limit rebuild"
         case .addAppliance: "add appliance"
         case .removeAppliance: "remove appliance"
@@ -59,7 +62,7 @@ enum Fault: Equatable, Sendable {
         // With members to spare the cut takes one; with none it is replaced before, unless it is urgent.
         case .createSnapshot(_, let isImmediate): isImmediate || everything > 1 ? 1 : 0
         case .kill(.client), .suspend(.client), .takeOver, .fillRegistry, .deleteSnapshot, .scrub,
-            .limitRebuild, .addAppliance, .removeAppliance:
+            .resize, .limitRebuild, .addAppliance, .removeAppliance:
             0
         }
     }
@@ -71,7 +74,7 @@ enum Fault: Equatable, Sendable {
         case .restart(let name), .removeAppliance(let name): [.appliance(name)]
         case .takeOver: [.client]
         case .suspendAllAppliances, .fillRegistry, .network, .linkDown, .createSnapshot,
-            .deleteSnapshot, .scrub, .limitRebuild, .addAppliance:
+            .deleteSnapshot, .scrub, .resize, .limitRebuild, .addAppliance:
             []
         }
     }
@@ -88,7 +91,8 @@ extension Fault: CustomStringConvertible {
         case .linkDown(let host): "\(kind) of \(host)"
         case .createSnapshot(let volume, let isImmediate):
             "\(kind) of v\(volume + 1)" + (isImmediate ? " immediately" : "")
-        case .deleteSnapshot(let volume), .scrub(let volume): "\(kind) of v\(volume + 1)"
+        case .deleteSnapshot(let volume), .scrub(let volume), .resize(let volume):
+            "\(kind) of v\(volume + 1)"
         case .limitRebuild(let volume, let limit): "\(kind) of v\(volume + 1) to \(limit) bytes/s"
         case .kill, .suspend, .suspendAllAppliances, .takeOver, .fillRegistry, .addAppliance: kind
         }

@@ -46,6 +46,7 @@ struct FaultInjector {
             return try run.volumes[volume].createSnapshot(isImmediate: isImmediate)
         case .deleteSnapshot(let volume): return try run.volumes[volume].deleteSnapshot()
         case .scrub(let volume): return try scrub(run.volumes[volume].name)
+        case .resize(let volume): return try run.volumes[volume].resize()
         case .limitRebuild(let volume, let limit):
             return outcome(
                 try cluster.cli("rebuild", run.volumes[volume].name, "--limit", "\(limit)"))

@@ -76,8 +76,9 @@ enum Storm {
             return .createSnapshot(
                 volume: volume, isImmediate: Int.random(in: 0..<4, using: &random) == 0)
         case 70..<74: return .deleteSnapshot(volume: volume)
-        case 74..<79: return .scrub(volume: volume)
-        case 79..<82:
+        case 74..<77: return .scrub(volume: volume)
+        case 77..<80: return .resize(volume: volume)
+        case 80..<82:
             return .limitRebuild(
                 volume: volume, limit: Int.random(in: 1...64, using: &random) << 20)
         case 82..<84: return .addAppliance
