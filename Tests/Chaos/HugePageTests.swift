@@ -28,7 +28,24 @@ extension Chaos {
             #expect(read[hole].allSatisfy { $0 == 0 })
             #expect(read[..<hole.lowerBound] == bytes[..<hole.lowerBound])
             #expect(read[hole.upperBound...] == bytes[hole.upperBound...])
+            try connection.shutdown()
+            try expectToGrow(up, keeping: bytes[..<hole.lowerBound])
             try up.expectMembersIdentical()
+        }
+
+        /// All pages of what is new are taken when a volume grows, or it does not.
+        private func expectToGrow(_ up: HoldfastUp, keeping bytes: ArraySlice<UInt8>) throws {
+            try up.require("volume", "resize", "vol0", "68M")
+            #expect(Self.free <= 120 - 3 * 34)
+            let larger = try NBDConnection(up.uri)
+            #expect(try larger.read(bytes.count, at: 4097) == Array(bytes))
+            let last = [UInt8](repeating: 7, count: 4 << 20)
+            #expect(try larger.read(last.count, at: 64 << 20).allSatisfy { $0 == 0 })
+            try larger.write(last, at: 64 << 20)
+            let tooLarge = try up.cli("volume", "resize", "vol0", "256M")
+            #expect(tooLarge.status == 1 && tooLarge.standardError.contains("needs"), "\(tooLarge)")
+            #expect(try up.status().volume("vol0").sizeBytes == 68 << 20)
+            #expect(try larger.read(last.count, at: 64 << 20) == last)
         }
 
         /// Free pages of 2 MiB.
