@@ -17,6 +17,15 @@ public struct FixedArray<Element: BitwiseCopyable>: ~Copyable {
         unsafe elements.initialize(repeating: element, count: count)
     }
 
+    /// An array whose elements have no value: each has to be set before it is read.
+    ///
+    /// Memory that is never used is never taken from the system.
+    @unsafe public init(unset count: Int) {
+        precondition(count > 0, "an array has room for something")
+        self.count = count
+        unsafe elements = .allocate(capacity: count)
+    }
+
     deinit { unsafe elements.deallocate() }
 
     @inlinable

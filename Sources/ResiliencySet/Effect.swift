@@ -52,8 +52,8 @@ struct EffectQueue: ~Copyable {
     /// Kept free of requests: decisions, dirty maps, steps of rebuild and scrub, completed marks.
     static let spare = 512
 
-    private let items = FixedArray<Effect>(
-        repeating: .reply(request: 0, .done), count: Self.capacity)
+    /// Set from `head` to `tail`, and read nowhere else: most of it is never used.
+    private let items = unsafe FixedArray<Effect>(unset: Self.capacity)
     private var head = 0
     private var tail = 0
 
