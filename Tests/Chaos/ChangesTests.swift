@@ -112,6 +112,76 @@ extension Chaos {
             #expect(try changed(cluster, since: "tuesday") == extents(5))
         }
 
+        /// What becomes of a cluster between two snapshots, under a writer.
+        enum Incident: CaseIterable, Sendable {
+            case none, restart, applianceDies, deviceDies, restartTwice, takeOver
+        }
+
+        private func happen(_ incident: Incident, to cluster: Cluster, _ round: Int) throws {
+            switch incident {
+            case .none: return
+            case .restart: try restart(cluster)
+            case .restartTwice:
+                try restart(cluster)
+                try restart(cluster)
+            case .deviceDies:
+                try cluster.kill(.client)
+                try cluster.start(.client)
+            case .takeOver:
+                try cluster.signal(SIGSTOP, to: .client)
+                // (Left alone where nothing is mapped, it lets its clients go when it wakes up.)
+                try cluster.takeOver()?.signal(SIGCONT)
+            case .applianceDies:
+                let names = try cluster.status().volume("vol0").members.map(\.appliance)
+                let victim = names[round % names.count]
+                try cluster.kill(.appliance(victim))
+                try cluster.start(.appliance(victim))
+            }
+        }
+
+        @Test(arguments: setups)
+        func `what differs between two snapshots was changed, whatever happened meanwhile`(
+            setup: Setup
+        ) throws {
+            let cluster = try cluster(setup)
+            defer { cluster.stop() }
+            var load = VerifyingWriter.Load()
+            load.blockCount = Int(Self.size / 2) >> 12
+            load.zerosPerHundred = 5
+            let writer = VerifyingWriter(cluster.uri(of: "vol0"), load)
+            writer.start()
+            try writer.waitForWrites(500)
+            var former: (name: String, contents: [BlockContent])?
+            for round in 0..<count("HOLDFAST_CHAOS_BACKUPS", default: 10) {
+                let incident = Incident.allCases[round % Incident.allCases.count]
+                try happen(incident, to: cluster, round)
+                // (Few enough to leave some extents alone.)
+                try writer.waitForWrites(100)
+                try cluster.waitUntilHealthy()
+                let name = "s\(round)"
+                try snapshot(name, of: cluster)
+                let export = "vol0@\(name)"
+                let contents = try writer.contents(of: cluster.uri(of: export))
+                if let former {
+                    let changed = try changed(cluster, since: former.name, in: export)
+                    let differing = contents.indices.filter {
+                        contents[$0] != former.contents[$0]
+                    }
+                    let unmarked = differing.filter { block in
+                        !changed.contains { $0.contains(UInt64(block) << 12) }
+                    }
+                    #expect(!differing.isEmpty && unmarked == [], "\(incident), seed \(load.seed)")
+                    let isKnown = changed.allSatisfy { $0.upperBound <= Self.size / 2 }
+                    let outlives = incident != .deviceDies && incident != .takeOver
+                    #expect(isKnown == outlives, "\(incident): \(changed)\(cluster.log)")
+                    try cluster.require("snapshot", "delete", "vol0", former.name)
+                }
+                former = (name, contents)
+            }
+            #expect(try writer.stop().problems == [])
+            #expect(try writer.verifyAll() == [])
+        }
+
         @Test func `whoever takes over from one that hangs knows nothing of its changes`() throws {
             let cluster = try cluster()
             defer { cluster.stop() }
