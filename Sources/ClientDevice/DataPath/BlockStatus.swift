@@ -73,15 +73,10 @@ extension Volume {
     fileprivate func changes(
         of range: ByteRange, since cut: Epoch, until end: Epoch?, atMost limit: Int
     ) -> [StatusExtent] {
-        var rest = range
-        var extents: [StatusExtent] = []
-        while !rest.isEmpty, extents.count < limit {
-            let (count, isChanged) = engine.changes(atStartOf: rest, since: cut, until: end)
-            let status: ChangeStatus = isChanged ? .changed : []
-            extents.append(StatusExtent(count: count, status: status.rawValue))
-            rest = ByteRange(start: rest.start + count, count: rest.count - count)
+        engine.changes(in: range, since: cut, until: end, atMost: limit).map {
+            let status: ChangeStatus = $0.isChanged ? .changed : []
+            return StatusExtent(count: $0.count, status: status.rawValue)
         }
-        return extents
     }
 }
 

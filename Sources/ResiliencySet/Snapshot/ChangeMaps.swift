@@ -13,6 +13,17 @@
 
 public import RemoteMemory
 
+/// Bytes that were changed, or were not.
+public struct ChangeRun: Hashable, Sendable {
+    public var count: ByteCount
+    public var isChanged: Bool
+
+    public init(count: ByteCount, isChanged: Bool) {
+        self.count = count
+        self.isChanged = isChanged
+    }
+}
+
 /// The maps between the cuts of one device; without snapshots there are none.
 struct ChangeMaps: ~Copyable {
     private static let leastExtent = ByteCount.kibibytes(64)
@@ -156,23 +167,31 @@ struct ChangeMaps: ~Copyable {
         index == eras.count - 1 ? (isMarking ? current.allWords : nil) : eras[index].words
     }
 
-    /// Whether the bytes at the start of `range` were changed from a cut on, until another or now; and how far
-    /// behind it that is the same.
-    func run(
-        atStartOf range: ByteRange, from cut: Epoch, until end: Epoch?
-    ) -> (count: ByteCount, isChanged: Bool) {
+    /// What of `range` was changed from a cut on, until another or now: from its start on, at most so many runs.
+    func runs(
+        of range: ByteRange, from cut: Epoch, until end: Epoch?, atMost limit: Int
+    ) -> [ChangeRun] {
         guard let extents = current.extents(of: range), let maps = known(from: cut, until: end)
-        else { return (range.count, true) }
-        let isChanged = word(extents.lowerBound >> 6, maps) >> UInt64(extents.lowerBound & 63) & 1
+        else { return [ChangeRun(count: range.count, isChanged: true)] }
+        // (All eras at once, before runs are looked for: there may be many of both.)
+        let first = extents.lowerBound >> 6
+        let words = (first...extents.upperBound >> 6).map { word($0, maps) }
+        var runs: [ChangeRun] = []
         var place = extents.lowerBound
-        while place <= extents.upperBound {
-            let bits = word(place >> 6, maps) ^ (isChanged == 1 ? .max : 0)
-            let others = bits & (.max << UInt64(place & 63))
-            place = place & ~63 + others.trailingZeroBitCount
-            if others != 0 { break }
+        var start = range.start.bytes
+        while start < range.end.bytes, runs.count < limit {
+            let isChanged = words[place >> 6 - first] >> UInt64(place & 63) & 1 == 1
+            while place <= extents.upperBound {
+                let others = words[place >> 6 - first] ^ (isChanged ? .max : 0)
+                let ahead = others & (.max << UInt64(place & 63))
+                place = place & ~63 + ahead.trailingZeroBitCount
+                if ahead != 0 { break }
+            }
+            let reached = min(UInt64(place) * extentSize.bytes, range.end.bytes)
+            runs.append(ChangeRun(count: ByteCount(reached - start), isChanged: isChanged))
+            start = reached
         }
-        let reached = min(UInt64(place) * extentSize.bytes, range.end.bytes)
-        return (ByteCount(reached - range.start.bytes), isChanged == 1)
+        return runs
     }
 
     /// The eras between two cuts; nil unless all of them are known.
@@ -202,15 +221,15 @@ struct ChangeMaps: ~Copyable {
 }
 
 extension ResiliencySet {
-    /// Whether the bytes at the start of `range`, which is not empty, were changed from the snapshot on that was
-    /// cut at `cut`, until the one of `end` or until now; and how far behind it that is the same.
+    /// What of `range`, which is not empty, was changed from the snapshot on that was cut at `cut`, until the one of
+    /// `end` or until now: from its start on, at most `limit` runs, by turns changed and not.
     ///
     /// What is not known counts as changed.
     public func changes(
-        atStartOf range: ByteRange, since cut: Epoch, until end: Epoch? = nil
-    ) -> (count: ByteCount, isChanged: Bool) {
+        in range: ByteRange, since cut: Epoch, until end: Epoch? = nil, atMost limit: Int = .max
+    ) -> [ChangeRun] {
         precondition(!range.isEmpty, "there are bytes to be changed")
-        return changeMaps.run(atStartOf: range, from: cut, until: end)
+        return changeMaps.runs(of: range, from: cut, until: end, atMost: limit)
     }
 
     /// What is known of changes since each snapshot; all of it as soon as nothing is in flight.

@@ -35,7 +35,7 @@ extension SimulatedDevice {
         let range = ByteRange(
             start: ByteOffset(UInt64(block) * Scenario.blockSize),
             count: ByteCount(Scenario.blockSize))
-        return engine.changes(atStartOf: range, since: cut, until: end).isChanged
+        return engine.changes(in: range, since: cut, until: end).contains { $0.isChanged }
     }
 
     /// Whether it knows anything of what was changed between two cuts.

@@ -10,15 +10,15 @@ extension ResiliencySet {
     fileprivate borrowing func extentsChanged(since cut: Epoch, until end: Epoch?) -> [Int] {
         let unit: UInt64 = 64 << 10
         var extents: [Int] = []
-        var rest = ByteRange(start: ByteOffset(0), count: size)
-        while !rest.isEmpty {
-            let (count, isChanged) = changes(atStartOf: rest, since: cut, until: end)
-            let next = rest.start + count
-            let touched = rest.start.bytes / unit..<(next.bytes + unit - 1) / unit
-            if isChanged { extents += touched.map { Int($0) } }
-            rest = ByteRange(start: next, count: rest.count - count)
+        var start: UInt64 = 0
+        let whole = ByteRange(start: ByteOffset(0), count: size)
+        for run in changes(in: whole, since: cut, until: end) {
+            let next = start + run.count.bytes
+            let touched = start / unit..<(next + unit - 1) / unit
+            if run.isChanged { extents += touched.map { Int($0) } }
+            start = next
         }
-        return extents
+        return start == size.bytes ? extents : []
     }
 }
 
@@ -221,11 +221,22 @@ extension ModelSet {
         #expect(saved.map(\.extentSize) == [.kibibytes(256)])
         #expect(saved[0].words?.count == 200 * 4096 / 64)
         let whole = ByteRange(start: ByteOffset(0), count: engine.size)
-        let before = engine.changes(atStartOf: whole, since: Epoch(2))
-        #expect(before.count == .gibibytes(150) && !before.isChanged)
-        let rest = ByteRange(start: start, count: engine.size - ByteCount(start.bytes))
-        let at = engine.changes(atStartOf: rest, since: Epoch(2))
-        #expect(at.count == .kibibytes(252) && at.isChanged)
+        let extent = ByteCount.kibibytes(256)
+        let runs = engine.changes(in: whole, since: Epoch(2))
+        #expect(
+            runs == [
+                ChangeRun(count: .gibibytes(150), isChanged: false),
+                ChangeRun(count: extent, isChanged: true),
+                ChangeRun(count: .gibibytes(50) - extent, isChanged: false),
+            ])
+        // From the middle of an extent, to the middle of another; and no more than is asked for.
+        let middle = ByteRange(start: start, count: .kibibytes(512))
+        let parts = [
+            ChangeRun(count: .kibibytes(252), isChanged: true),
+            ChangeRun(count: .kibibytes(260), isChanged: false),
+        ]
+        #expect(engine.changes(in: middle, since: Epoch(2)) == parts)
+        #expect(engine.changes(in: middle, since: Epoch(2), atMost: 1) == [parts[0]])
     }
 
     @Test(arguments: 0..<20)
