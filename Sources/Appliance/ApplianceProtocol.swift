@@ -109,6 +109,8 @@ public enum ApplianceRefusal: Error, Codable, Hashable, Sendable, CustomStringCo
     case noSuchRegion(RegionID)
     case regionExists(RegionID)
     case insufficientMemory(needed: ByteCount, free: ByteCount)
+    /// The region is of huge pages, and the pool has too few left for it to grow.
+    case insufficientHugePages(needed: ByteCount, free: ByteCount)
     /// The process that has the region can still store into it.
     case holderAlive(processID: Int32)
     case staleEpoch(given: Epoch, known: Epoch)
@@ -122,6 +124,9 @@ public enum ApplianceRefusal: Error, Codable, Hashable, Sendable, CustomStringCo
         case .insufficientMemory(let needed, let free):
             "needs \(needed), but the appliance has \(free) left to lend; "
                 + "delete snapshots or start it with more --memory"
+        case .insufficientHugePages(let needed, let free):
+            "needs \(needed) of huge pages, and \(free) of them are free on its host; raise "
+                + "vm.nr_hugepages there"
         case .holderAlive(let process):
             "process \(process) still has the region mapped; stop it first"
         case .staleEpoch(let given, let known):

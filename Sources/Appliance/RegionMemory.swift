@@ -59,7 +59,7 @@ final class RegionMemory {
             // growth that failed half-way.)
             let added = size - known
             guard HostMemory.freeHugePages >= added else {
-                throw .insufficientMemory(needed: added, free: HostMemory.freeHugePages)
+                throw .insufficientHugePages(needed: added, free: HostMemory.freeHugePages)
             }
             guard fallocate(descriptor, 0, off_t(known.bytes), off_t(added.bytes)) == 0 else {
                 throw .system(call: "fallocate", errno: errno)

@@ -64,8 +64,10 @@ extension ClientDevice {
                 }
             } catch {
                 let code: ControlError.Code =
-                    if case .refused(.insufficientMemory) = error { .insufficientMemory } else {
-                        .unavailable
+                    switch error {
+                    case .refused(.insufficientMemory), .refused(.insufficientHugePages):
+                        .insufficientMemory
+                    default: .unavailable
                     }
                 throw ControlError(
                     code,
