@@ -29,6 +29,9 @@ extension SimulatedDevice {
         }
     }
 
+    /// How many blocks its volume has now.
+    fileprivate var blockCount: Int { Int(engine.size.bytes / Scenario.blockSize) }
+
     /// Whether this device says that a block was changed.
     fileprivate func isChanged(_ block: Int, since cut: Epoch, until end: Epoch?) -> Bool {
         if heldBlocks[cut]?.contains(block) == true { return false }
@@ -40,7 +43,7 @@ extension SimulatedDevice {
 
     /// Whether it knows anything of what was changed between two cuts.
     fileprivate func knowsChanges(since cut: Epoch, until end: Epoch?) -> Bool {
-        (0..<world.scenario.blocks).contains { !isChanged($0, since: cut, until: end) }
+        (0..<blockCount).contains { !isChanged($0, since: cut, until: end) }
     }
 }
 
@@ -75,24 +78,25 @@ extension World {
         }
     }
 
-    /// The write that each block shows; nil when too few members can be read.
+    /// The write that each block shows, none behind the end of the volume; nil when too few members can be read.
     private func contentsAtRest(
         _ members: [MemberRecord], _ device: SimulatedDevice
     ) -> [UInt32]? {
         let granules = Int(Scenario.blockSize / SimulatedRegion.granule)
+        let rest = [UInt32](repeating: History.initial, count: scenario.blocks - device.blockCount)
         guard let coder else {
             guard let region = members.lazy.compactMap({ self.region($0) }).first else {
                 return nil
             }
-            return (0..<scenario.blocks).map { UInt32(region.tags[$0 * granules]) }
+            return (0..<device.blockCount).map { UInt32(region.tags[$0 * granules]) } + rest
         }
         guard members.count(where: { region($0) != nil }) >= coder.stripes.dataShards else {
             return nil
         }
-        let whole = ByteRange(start: ByteOffset(0), count: scenario.size)
+        let whole = ByteRange(start: ByteOffset(0), count: device.engine.size)
         let tags = self.contents(of: whole, from: members, coder, by: device)
-        return (0..<scenario.blocks).map { block in
+        return (0..<device.blockCount).map { block in
             UInt32(StripedTag.write(tags[block * granules], block: block) ?? 0)
-        }
+        } + rest
     }
 }

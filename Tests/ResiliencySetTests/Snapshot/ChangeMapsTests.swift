@@ -155,6 +155,54 @@ extension ModelSet {
         #expect(set.extentsChanged(since: newest) == [5])
     }
 
+    @Test func `what is new when a set has grown counts as changed, once`() {
+        let set = ModelSet(copies: 5)
+        let first = set.cut(1)
+        set.write(1)
+        let second = set.cut(2)
+        set.write(2)
+        #expect(set.beginGrowth(to: .mebibytes(2)))
+        let held = set.submit(.write, 48..<49)
+        set.run(recording: true)
+        #expect(set.outcome(held) == .done)
+        let new = Array(16..<32)
+        #expect(set.extentsChanged(since: second) == [2, 3] + new)
+        #expect(set.extentsChanged(since: first) == [1, 2, 3] + new)
+        let third = set.cut(3)
+        set.write(20)
+        #expect(set.extentsChanged(since: third) == [20])
+        #expect(set.extentsChanged(since: second, until: third) == [2, 3] + new)
+        #expect(set.extentsChanged(since: first) == [1, 2, 3] + new)
+        #expect(set.violations == [])
+
+        let next = ModelSet(copies: 2, size: .mebibytes(2))
+        next.registry.epoch = third
+        next.engine.restoreChanges(
+            since: [first, second, third], saved: set.engine.savedChanges)
+        #expect(next.extentsChanged(since: third) == [20])
+    }
+
+    @Test func `where extents are larger after it, each has what its parts had`() throws {
+        let size = ByteCount.gibibytes(64)
+        var set = ResiliencySet(
+            size: size, ordering: .parallel, epoch: Epoch(9), active: MemberSet(MemberIndex(0)))
+        var words = [UInt64](repeating: 0, count: 1 << 14)
+        words[0] = 1 << 5 | 1 << 8
+        set.restoreChanges(
+            since: [Epoch(3)],
+            saved: [SnapshotChanges(cut: Epoch(3), extentSize: .kibibytes(64), words: words)])
+        set.repair()
+        let begun = set.beginGrowth(to: size + .gibibytes(1))
+        #expect(begun)
+        set.recorded(.grow(to: size + .gibibytes(1)), epoch: Epoch(10))
+        let whole = ByteRange(start: ByteOffset(0), count: set.size)
+        let runs = set.changes(in: whole, since: Epoch(3), until: nil)
+        let unit: UInt64 = 128 << 10
+        #expect(runs.map(\.isChanged) == [false, true, false, true, false, true])
+        let counts = [2, 1, 1, 1, size.bytes / unit - 5, (1 << 30) / unit]
+        #expect(runs.map(\.count.bytes) == counts.map { $0 * unit })
+    }
+
     @Test func `what was saved is known to the next owner`() {
         let set = ModelSet(copies: 5)
         let first = set.cut(1)
