@@ -124,11 +124,15 @@ extension Chaos {
                 try up.kill(try #require(victim.pid))
             }
             try writer.waitForWrites(3000)
+            // (The writer may be done before anybody has noticed the deaths.)
+            let isDegraded = try eventually(atMost: .seconds(30)) { () throws -> Bool? in
+                let map = try ToolRun([
+                    "nbdinfo", "--map=holdfast:resiliency", "--totals", up.uri,
+                ])
+                return map.standardOutput.contains(/100\.0%\s+1\b/) ? true : nil
+            }
+            #expect(isDegraded == true)
             #expect(try up.status().volume(up.volume).health == "degraded")
-            let map = try ToolRun([
-                "nbdinfo", "--map=holdfast:resiliency", "--totals", up.uri,
-            ])
-            #expect(map.standardOutput.contains(/100\.0%\s+1\b/), "\(map)")
             #expect(writer.progress.lostConnections == 0)
             try expectNothingLost(writer)
         }
