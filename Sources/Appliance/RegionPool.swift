@@ -188,7 +188,8 @@ package struct RegionPool: ~Copyable {
         return description
     }
 
-    /// What a thread holds on to for a moment. (Sendable: nothing in it is used there.)
+    /// What a thread holds on to for a moment. (Sendable: it is only let go of there, and
+    /// references are counted atomically.)
     private struct Departing: @unchecked Sendable {
         let memory: RegionMemory
         let served: ServedRegion?

@@ -145,8 +145,11 @@ extension Interop {
                 ],
                 environment: ["LISTEN_FDS": "2", "LISTEN_FDNAMES": "clients:client-0"],
                 descriptors: [table, ends[0]])
-            close(ends[0])
-            defer { close(ends[1]) }
+            // (One end stays open here, as in a manager that keeps it all the same.)
+            defer { for end in ends { close(end) } }
+            var limit = timeval(tv_sec: 20, tv_usec: 0)
+            setsockopt(
+                ends[1], SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
             let line = process.standardError.waitForLine(atMost: .seconds(20)) {
                 $0.contains("connections from before are closed, since they cannot be used")
             }

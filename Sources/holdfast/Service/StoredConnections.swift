@@ -6,11 +6,11 @@
 //
 // Without a store, or one that is too small, what is not kept is closed with the process.
 
-import ClientDevice
+import BlockServer
 import CLinux
+import ClientDevice
 import Foundation
 import Glibc
-import BlockServer
 import Logging
 
 /// What is kept of connections, and by which names.
@@ -88,9 +88,15 @@ struct StoredConnections {
     func take(from manager: ServiceManager?, _ log: Logger) -> [StandingConnection] {
         guard !descriptors.isEmpty else { return [] }
         var left = descriptors
-        defer { for descriptor in left.values { close(descriptor) } }
+        defer {
+            for descriptor in left.values {
+                // (A manager that does not answer may have a copy: closing this one would tell the client nothing.)
+                shutdown(descriptor, Int32(SHUT_RDWR))
+                close(descriptor)
+            }
+        }
         do {
-            // (As long as they are in there, closing one here would not close it for its client.)
+            // (As long as they are in there, closing one later would not close it for its client.)
             for name in Set(descriptors.keys) { try manager?.forget(name) }
             try manager?.synchronize()
             guard let table = descriptors[Self.tableName] else { return [] }
@@ -111,9 +117,10 @@ struct StoredConnections {
 
     private static func read(_ file: Int32) throws(ServiceManagerError) -> Data {
         var status = stat()
-        guard unsafe fstat(file, &status) == 0, status.st_size <= largestTable else {
+        guard unsafe fstat(file, &status) == 0 else {
             throw .system(call: "fstat", errno: errno)
         }
+        guard status.st_size <= largestTable else { throw .system(call: "table", errno: EFBIG) }
         var table = Data(count: Int(status.st_size))
         var done = 0
         while done < table.count {
