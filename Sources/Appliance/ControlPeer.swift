@@ -46,8 +46,8 @@ final class ControlPeer: Peer {
     override var descriptor: Int32 { stream.descriptor }
 
     override var wants: Readiness {
-        if !output.isEmpty { return stream.sendingWants }
-        return populating == nil ? stream.receivingWants : []
+        if !output.isEmpty { return .writable }
+        return populating == nil ? .readable : []
     }
 
     override func advance(_ readiness: Readiness, _ server: ApplianceServer) -> Outcome {

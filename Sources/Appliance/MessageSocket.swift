@@ -202,7 +202,7 @@ extension SocketStream {
             if result > 0 {
                 sent += result
             } else {
-                try wait(after: result, for: sendingWants, by: deadline)
+                try wait(after: result, for: .writable, by: deadline)
             }
         }
     }
@@ -219,7 +219,7 @@ extension SocketStream {
             if result > 0 {
                 received += result
             } else {
-                try wait(after: result, for: receivingWants, by: deadline)
+                try wait(after: result, for: .readable, by: deadline)
             }
         }
         return bytes

@@ -18,7 +18,6 @@ static inline void copenssl_keep_no_sessions(SSL_CTX *_Nonnull c) {
     SSL_CTX_set_options(
         c, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF);
 }
-static inline void copenssl_read_ahead(SSL_CTX *_Nonnull c) { SSL_CTX_set_read_ahead(c, 1); }
 static inline int copenssl_set_server_name(SSL *_Nonnull s, const char *_Nonnull name) {
     return (int)SSL_set_tlsext_host_name(s, name);
 }

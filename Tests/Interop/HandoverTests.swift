@@ -37,13 +37,13 @@ extension Interop {
         }
 
         /// Starts the client device, with what the manager keeps.
-        private func serve() throws -> RunningProcess {
+        private func serve(_ options: [String] = []) throws -> RunningProcess {
             let kept = manager.store
             return try RunningProcess(
                 [
                     "sh", "-c", "LISTEN_PID=$$ exec \"$0\" \"$@\"", HoldfastBinary.path, "serve",
                     "--dir", directory.file("d"),
-                ],
+                ] + options,
                 environment: [
                     "NOTIFY_SOCKET": manager.name, "LISTEN_FDS": "\(kept.count)",
                     "LISTEN_FDNAMES": kept.map(\.name).joined(separator: ":"),
@@ -104,6 +104,43 @@ extension Interop {
             #expect(try plain.receiveReplyPumping(manager) == (0, 4))
             #expect(try plain.receive(4096) == Self.pattern)
             process.killWithChildren()
+        }
+
+        /// Under load, so that some are in the middle of a record, and of a request, whenever it is.
+        @Test func clientsUnderTLSGoOnWhereTheyStood() throws {
+            let keys = directory.file("keys.psk")
+            try SecureServer.writeKeys(keys, ["alice": 0xa1])
+            let options = ["--nbd-psk-file", keys]
+            var process = try serve(options)
+            _ = try manager.next(with: "READY=1")
+            let uri =
+                "nbds+unix://alice@/vol0?socket=\(directory.file("d/nbd.sock"))&tls-psk-file=\(keys)"
+            let idle = try NBDConnection(uri)
+            try idle.write(Self.pattern, at: 16 << 20)
+            var load = VerifyingWriter.Load()
+            load.blockCount = 1024
+            load.connections = 3
+            load.depth = 16
+            load.readsPerHundred = 50
+            let writer = VerifyingWriter(uri, load)
+            writer.start()
+            for _ in 0..<3 {
+                usleep(500_000)
+                try stop(process)
+                // (Four clients, and the table.)
+                #expect(manager.store.count == 5)
+                process = try serve(options)
+                _ = try manager.next(with: "BARRIER=1")
+                _ = try manager.next(with: "READY=1")
+                #expect(manager.store.isEmpty)
+            }
+            usleep(500_000)
+            let counts = try writer.stop()
+            #expect(counts.problems.isEmpty && counts.requestErrors == 0, "\(counts)")
+            #expect(counts.acknowledgedWrites > 100 && counts.reads > 100, "\(counts)")
+            #expect(idle.isEncrypted)
+            #expect(try idle.read(4096, at: 16 << 20) == Self.pattern)
+            #expect(try writer.verifyAll().isEmpty)
         }
 
         @Test func whoseExportIsGoneIsDisconnected() throws {

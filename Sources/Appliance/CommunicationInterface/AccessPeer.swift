@@ -56,8 +56,8 @@ final class AccessPeer: Peer {
     override var descriptor: Int32 { stream.descriptor }
 
     override var wants: Readiness {
-        if replies.isBlocked { return stream.sendingWants }
-        return waitsForBudget || progress != nil ? [] : stream.receivingWants
+        if replies.isBlocked { return .writable }
+        return waitsForBudget || progress != nil ? [] : .readable
     }
 
     override func advance(_ readiness: Readiness, _ server: ApplianceServer) -> Outcome {

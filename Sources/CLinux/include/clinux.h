@@ -7,9 +7,11 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/memfd.h>
+#include <linux/tls.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -240,6 +242,74 @@ static inline ssize_t clinux_receive_descriptor(
         if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
             memcpy(passed, CMSG_DATA(c), sizeof(int));
     return n;
+}
+
+// ---- The kernel's TLS ------------------------------------------------------------------------------
+
+/// Has the kernel seal what is sent at a TCP socket, as TLS 1.3 with this suite (RFC 8446 appendix B.4), from
+/// the record of this number on; `vector` has 12 bytes. -1: it cannot, and the socket is as before.
+static inline int clinux_kernel_tls_seal(
+    int fd, int suite, const uint8_t *_Nonnull key, const uint8_t *_Nonnull vector, uint64_t number) {
+    union {
+        struct tls12_crypto_info_aes_gcm_128 aes128;
+        struct tls12_crypto_info_aes_gcm_256 aes256;
+        struct tls12_crypto_info_chacha20_poly1305 chacha20;
+    } info;
+    memset(&info, 0, sizeof info);
+    uint64_t first = htobe64(number);
+    socklen_t size = 0;
+    // (What the kernel calls a salt is the nonce's first four bytes.)
+    switch (suite) {
+    case 0x1301:
+        info.aes128.info.cipher_type = TLS_CIPHER_AES_GCM_128;
+        memcpy(info.aes128.key, key, sizeof info.aes128.key);
+        memcpy(info.aes128.salt, vector, sizeof info.aes128.salt);
+        memcpy(info.aes128.iv, vector + sizeof info.aes128.salt, sizeof info.aes128.iv);
+        memcpy(info.aes128.rec_seq, &first, sizeof first);
+        size = sizeof info.aes128;
+        break;
+    case 0x1302:
+        info.aes256.info.cipher_type = TLS_CIPHER_AES_GCM_256;
+        memcpy(info.aes256.key, key, sizeof info.aes256.key);
+        memcpy(info.aes256.salt, vector, sizeof info.aes256.salt);
+        memcpy(info.aes256.iv, vector + sizeof info.aes256.salt, sizeof info.aes256.iv);
+        memcpy(info.aes256.rec_seq, &first, sizeof first);
+        size = sizeof info.aes256;
+        break;
+    case 0x1303:
+        info.chacha20.info.cipher_type = TLS_CIPHER_CHACHA20_POLY1305;
+        memcpy(info.chacha20.key, key, sizeof info.chacha20.key);
+        memcpy(info.chacha20.iv, vector, sizeof info.chacha20.iv);
+        memcpy(info.chacha20.rec_seq, &first, sizeof first);
+        size = sizeof info.chacha20;
+        break;
+    default: return (errno = EINVAL, -1);
+    }
+    // (All three begin with the same.)
+    info.aes128.info.version = TLS_1_3_VERSION;
+    // (A socket that has the kernel's TLS and no key of it is still a plain one.)
+    int done = setsockopt(fd, IPPROTO_TCP, TCP_ULP, "tls", sizeof "tls");
+    if (done == 0) done = setsockopt(fd, SOL_TLS, TLS_TX, &info, size);
+    explicit_bzero(&info, sizeof info);
+    return done;
+}
+/// Sends a record of another type than data at a socket whose records the kernel seals.
+static inline ssize_t clinux_kernel_tls_send(
+    int fd, uint8_t type, const void *_Nonnull bytes, size_t count) {
+    struct iovec v = {(void *)bytes, count};
+    union { struct cmsghdr h; char room[CMSG_SPACE(sizeof type)]; } control;
+    memset(&control, 0, sizeof control);
+    struct msghdr m = {0};
+    m.msg_iov = &v;
+    m.msg_iovlen = 1;
+    m.msg_control = control.room;
+    m.msg_controllen = sizeof control.room;
+    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+    c->cmsg_level = SOL_TLS;
+    c->cmsg_type = TLS_SET_RECORD_TYPE;
+    c->cmsg_len = CMSG_LEN(sizeof type);
+    memcpy(CMSG_DATA(c), &type, sizeof type);
+    return sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 #endif

@@ -119,8 +119,8 @@ enum ConnectionTarget {
     /// What to watch the socket for.
     var interest: Readiness {
         var interest: Readiness = []
-        if mayReceive { interest.insert(isEncrypted ? stream.receivingWants : .readable) }
-        if isBlocked { interest.insert(isEncrypted ? stream.sendingWants : .writable) }
+        if mayReceive { interest.insert(.readable) }
+        if isBlocked { interest.insert(.writable) }
         return interest
     }
 
@@ -201,19 +201,23 @@ enum ConnectionTarget {
     }
 
     /// Whether another process could go on with it.
-    var canStand: Bool { !isEncrypted && leaving == nil }
+    var canStand: Bool { leaving == nil }
 
-    /// What another process needs to go on with it; to be called when it has closed for that.
-    func handOver() -> StandingConnection {
+    /// What another process needs to go on with it; nil when TLS has ended it.
+    ///
+    /// To be called when it has closed for that.
+    func handOver() -> StandingConnection? {
         precondition(leaving == .handedOver && unanswered == 0 && replies.isEmpty, "all is said")
         let export =
             switch target {
             case .volume(let volume): volume.name
             case .snapshot(let snapshot): snapshot.name
             }
+        guard let (descriptor, tls, opened) = stream.suspend() else { return nil }
         return unsafe StandingConnection(
-            descriptor: stream.release(), export: export,
-            terms: TransmissionTerms(form: form, contexts: contexts), received: Array(input.unread))
+            descriptor: descriptor, tls: tls, export: export,
+            terms: TransmissionTerms(form: form, contexts: contexts),
+            received: Array(input.unread) + opened)
     }
 
     /// Takes no more requests; closes when the last is answered.

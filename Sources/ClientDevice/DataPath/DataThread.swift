@@ -87,7 +87,7 @@ package actor DataThread: EventHandler {
             if connection.hasHiddenInput { hidden.insert(connection.descriptor) }
         case .closed(let reason):
             if reason == .handedOver {
-                standing.append(connection.handOver())
+                if let stands = connection.handOver() { standing.append(stands) }
             } else if reason != .disconnected {
                 log.notice("closing a connection: \(reason)")
             }

@@ -99,6 +99,11 @@ extension TLSError {
             "the client does not know the authority that issued --nbd-certificate"
         case .ownCertificateMissing, .ownCertificateRefused:
             "the client refuses --nbd-certificate: see that it names the host the client connects to"
+        case .damaged: "what arrived is not what the client sealed: something between changes it"
+        case .outOfTurn: "the client sends what may not come then"
+        case .kernelKeepsKey:
+            "the client asks for another key, and the kernel cannot change it: serve with "
+                + "--no-nbd-kernel-tls"
         case .closed: "the client closed the connection in the TLS handshake"
         case .badCertificate, .wrongHost, .system, .failed, .unreadable, .noCertificate,
             .noPrivateKey, .exposedPrivateKey, .strangerPrivateKey:

@@ -191,7 +191,7 @@ package actor FrontDoor: EventHandler {
     private func read(_ handshake: Handshake) {
         repeat {
             guard let bytes = handshake.receive() else {
-                return watch(handshake, for: handshake.stream.receivingWants)
+                return watch(handshake, for: .readable)
             }
             guard !bytes.isEmpty else {
                 let failure = handshake.stream.failure
@@ -208,7 +208,7 @@ package actor FrontDoor: EventHandler {
         handshake.outcome = outcome
         switch handshake.send() {
         case .broken: end(handshake, because: .disconnected)
-        case .blocked: watch(handshake, for: handshake.stream.sendingWants)
+        case .blocked: watch(handshake, for: .writable)
         case .all:
             switch outcome {
             case .goesOn: watch(handshake, for: .readable)
@@ -241,7 +241,11 @@ package actor FrontDoor: EventHandler {
         handshake.isShaking = false
         handshake.outcome = .goesOn
         handshake.negotiation.becomeSecure(for: handshake.doorway.access(security, of: names))
-        log.debug("a client is under TLS: \(names.joined(separator: ", "))")
+        log.debug(
+            """
+            a client is under TLS\(handshake.stream.isSealedByKernel ? ", sealed by the kernel" : ""): \
+            \(names.joined(separator: ", "))
+            """)
         watch(handshake, for: .readable)
         read(handshake)
     }
@@ -282,7 +286,11 @@ package actor FrontDoor: EventHandler {
     package func readmit(_ connections: [StandingConnection]) async -> Int {
         var count = 0
         for connection in connections {
-            let stream = SocketStream(plain: connection.descriptor)
+            guard let stream = SocketStream(connection.descriptor, resuming: connection.tls) else {
+                log.warning("closing a connection from before: nothing can be made of its TLS")
+                Glibc.close(connection.descriptor)
+                continue
+            }
             guard let thread = threads[connection.export] else {
                 log.notice(
                     "closing a connection: there is no export '\(connection.export)' any more")

@@ -1,8 +1,8 @@
 // A connected stream, plain or under TLS: what client devices and appliances speak over.
 //
 // The descriptor is non-blocking. Both ways behave as their system calls do: a count, 0 at the end of what
-// the peer sends, -1 with `errno`; EAGAIN says to wait for what `wants` tells. Under TLS a caller that was
-// not rid of its bytes must pass the same ones again, in whatever pieces: some may be on their way.
+// the peer sends, -1 with `errno`; EAGAIN says to wait until the descriptor is readable, or writable. Under TLS a
+// caller that was not rid of its bytes must pass the same ones again, in whatever pieces: some may be on their way.
 
 public import CLinux
 import Glibc
@@ -29,10 +29,31 @@ public final class SocketStream: @unchecked Sendable {
         session = TLSSession(descriptor, tls)
     }
 
+    /// A stream that was suspended, under TLS if `tls` says how; nil, with the descriptor still open, when what it
+    /// says makes no sense.
+    public init?(_ descriptor: Int32, resuming tls: SuspendedTLS?) {
+        self.descriptor = descriptor
+        session = tls.flatMap { TLSSession(descriptor, resuming: $0) }
+        if tls != nil, session == nil {
+            isReleased = true
+            return nil
+        }
+    }
+
+    /// A stream under TLS whose secrets are known, without a handshake: only for tests.
+    package init(
+        _ descriptor: Int32, receiving: TrafficSecret, sending: TrafficSecret, keyLife: UInt64
+    ) {
+        self.descriptor = descriptor
+        session = TLSSession(
+            descriptor, receiving: receiving, sending: sending, keyLife: keyLife)
+    }
+
     deinit {
+        guard !isReleased else { return }
         // (The session says goodbye on the descriptor, so it goes first.)
         session?.end()
-        if !isReleased { close(descriptor) }
+        close(descriptor)
     }
 
     /// Goes on under TLS on the same descriptor; this plain stream is of no more use.
@@ -44,11 +65,22 @@ public final class SocketStream: @unchecked Sendable {
 
     public var isEncrypted: Bool { session != nil }
 
-    /// Gives the descriptor of a plain stream away; the stream is of no more use.
-    public func release() -> Int32 {
-        precondition(session == nil && !isReleased, "only a plain stream can go on elsewhere")
+    /// Whether the kernel seals what is sent.
+    public var isSealedByKernel: Bool { session?.isSealedByKernel ?? false }
+
+    /// Gives the descriptor away, with what another process needs to go on under TLS, and what was opened already.
+    ///
+    /// To be called when nothing is held; the stream is of no more use then. Nil when nobody can go on with it, and
+    /// it is as before.
+    public func suspend() -> (descriptor: Int32, tls: SuspendedTLS?, opened: [UInt8])? {
+        precondition(!isReleased, "a stream is given away once")
+        guard let session else {
+            isReleased = true
+            return (descriptor, nil, [])
+        }
+        guard let (state, opened) = session.suspend() else { return nil }
         isReleased = true
-        return descriptor
+        return (descriptor, state, opened)
     }
 
     /// Goes on with the handshake as far as it gets without waiting.
@@ -59,19 +91,15 @@ public final class SocketStream: @unchecked Sendable {
     /// Bytes that only the two ends of this connection know; none on a plain stream.
     ///
     /// Proofs that hold them cannot be passed on by somebody between. To be asked for after the handshake.
-    public var binding: [UInt8] { session?.binding() ?? [] }
+    public var binding: [UInt8] { session?.binding ?? [] }
 
     /// Who the peer has proven to be: the names in its certificate, or that of its key.
     ///
-    /// None on a plain stream, and before the handshake.
+    /// None on a plain stream, before the handshake, and when it was suspended since.
     public var peerNames: [String] { session?.peerNames ?? [] }
 
     /// Why TLS ended the stream: what stands behind an `errno` of EPROTO.
     public var failure: TLSError? { session?.failure }
-
-    /// What to wait for after EAGAIN, when receiving and sending.
-    public var receivingWants: Readiness { session?.receivingWants ?? .readable }
-    public var sendingWants: Readiness { session?.sendingWants ?? .writable }
 
     /// Whether bytes wait in here of which the descriptor tells nothing.
     @inline(__always)
@@ -97,7 +125,7 @@ public final class SocketStream: @unchecked Sendable {
         return unsafe sendmsg(descriptor, &message, Int32(MSG_NOSIGNAL))
     }
 
-    /// Takes pieces to be sent, as many bytes as the socket and one record hold; as `sendmsg` returns.
+    /// Takes pieces to be sent, as many bytes as the socket and some records hold; as `sendmsg` returns.
     ///
     /// What was taken need not be offered again, and may change: what the socket refused is kept under TLS, as
     /// `holdsRecord` tells, and goes first at the next call, which may come with no pieces. Not to be mixed with

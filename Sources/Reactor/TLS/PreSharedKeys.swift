@@ -75,15 +75,8 @@ public struct PreSharedKeys: Sendable {
             line.first != UInt8(ascii: "#"),
             let name = String(validating: line[..<colon], as: UTF8.self)
         else { return nil }
-        let digits = Array(line[(colon + 1)...])
-        guard digits.count % 2 == 0, sizes.contains(digits.count / 2) else { return nil }
-        var key: [UInt8] = []
-        for position in stride(from: 0, to: digits.count, by: 2) {
-            guard let high = Character(UnicodeScalar(digits[position])).hexDigitValue,
-                let low = Character(UnicodeScalar(digits[position + 1])).hexDigitValue
-            else { return nil }
-            key.append(UInt8(high << 4 | low))
-        }
+        let digits = line[(colon + 1)...]
+        guard let key = [UInt8](hexadecimal: digits), sizes.contains(key.count) else { return nil }
         return (name, key)
     }
 

@@ -39,27 +39,32 @@ public final class TLSContext: Sendable {
 
     let settings: TLSSettings
     let role: Role
+    /// The kernel may seal what is sent, where it can.
+    let letsKernelSeal: Bool
 
     /// A context of the end that accepts connections, which trusts who has the same key.
     public init(key: [UInt8]) throws(TLSError) {
         precondition(key.count == Self.keySize, "a key has a fixed size")
         settings = try TLSSettings(key: key, certificates: nil)
         role = .server
+        letsKernelSeal = false
     }
 
     /// A context of the end that accepts connections, which trusts who has a certificate.
     public init(certificates: TLSCertificates) throws(TLSError) {
         settings = try TLSSettings(key: nil, certificates: certificates)
         role = .server
+        letsKernelSeal = false
     }
 
     /// A context of the end that accepts connections, which trusts who has a certificate, or one of the keys.
     public init(
-        certificates: TLSCertificates?, named keys: PreSharedKeys?
+        certificates: TLSCertificates?, named keys: PreSharedKeys?, lettingKernelSeal: Bool = false
     ) throws(TLSError) {
         precondition(certificates != nil || keys != nil, "clients prove something")
         settings = try TLSSettings(key: nil, certificates: certificates, named: keys)
         role = .server
+        letsKernelSeal = lettingKernelSeal
     }
 
     /// The host that was dialled; nil at the end that accepts.
@@ -71,6 +76,7 @@ public final class TLSContext: Sendable {
     private init(_ settings: TLSSettings, _ role: Role) {
         self.settings = settings
         self.role = role
+        letsKernelSeal = false
     }
 
     /// The same for a connection to a host, a name or an address, which the server's certificate must name.
@@ -84,9 +90,6 @@ public final class TLSContext: Sendable {
 /// (Sendable: it is not changed once it is made, and OpenSSL counts its references atomically.)
 @safe
 final class TLSSettings: @unchecked Sendable {
-    /// How much is received at once, in bytes: several records with one system call.
-    private static let readBuffer = 64 << 10
-
     let context: OpaquePointer
     let key: [UInt8]?
     let named: PreSharedKeys?
@@ -106,8 +109,8 @@ final class TLSSettings: @unchecked Sendable {
         _ = unsafe copenssl_require_tls13(context)
         unsafe copenssl_keep_no_sessions(context)
         unsafe SSL_CTX_set_num_tickets(context, 0)
-        unsafe copenssl_read_ahead(context)
-        unsafe SSL_CTX_set_default_read_buffer_len(context, Self.readBuffer)
+        // (OpenSSL receives no byte behind the handshake: that is not its part any more.)
+        unsafe SSL_CTX_set_keylog_callback(context, keepSecret)
         unsafe SSL_CTX_set_verify(
             context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nil)
         // (A PSK counts as a session, and those of peers to be verified need a name.)
@@ -197,6 +200,11 @@ extension TLSSettings: CustomReflectable {
 /// The name of the key on the wire, of which there is one, and of the sessions that never were.
 private let keyName: StaticString = "holdfast"
 
+private func keepSecret(_ ssl: OpaquePointer?, _ line: UnsafePointer<CChar>?) {
+    guard let ssl = unsafe ssl, let line = unsafe line else { return }
+    unsafe TLSHandshake.of(ssl)?.keep(String(cString: line))
+}
+
 private func useKey(
     _ ssl: OpaquePointer?, _ digest: OpaquePointer?,
     _ name: UnsafeMutablePointer<UnsafePointer<UInt8>?>?, _ nameSize: UnsafeMutablePointer<Int>?,
@@ -222,7 +230,7 @@ private func findKey(
             validating: UnsafeBufferPointer(start: name, count: nameSize), as: UTF8.self)
         guard let text, let key = named.key(of: text) else { return 1 }
         // (Whether the client has it is found out next, and the name counts only if it does.)
-        unsafe TLSSession.of(ssl)?.keyName = text
+        unsafe TLSHandshake.of(ssl)?.keyName = text
         unsafe session?.pointee = settings.session(for: ssl, key)
         return 1
     }

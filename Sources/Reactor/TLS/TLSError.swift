@@ -35,6 +35,14 @@ public enum TLSError: Error, Hashable, Sendable, CustomStringConvertible {
     case ownCertificateMissing
     case ownCertificateRefused
 
+    // What ends a connection after its handshake.
+    /// A record was not sealed by who has the key.
+    case damaged
+    /// A record that may not come then.
+    case outOfTurn
+    /// The peer wants another key to be used, and the kernel, which seals what is sent, keeps its own.
+    case kernelKeepsKey
+
     case closed
     case system(errno: Int32)
     /// Another of OpenSSL's errors.
@@ -78,6 +86,13 @@ public enum TLSError: Error, Hashable, Sendable, CustomStringConvertible {
             "the other side asks for a certificate: give --tls-certificate and --tls-key"
         case .ownCertificateRefused:
             "the other side refuses this side's certificate: see its log, and replace it here"
+        case .damaged:
+            "what arrived is not what the other side sealed: something between changes it"
+        case .outOfTurn:
+            "the other side sends what may not come then: use another version of it"
+        case .kernelKeepsKey:
+            "the other side asks for another key, and the kernel cannot change it: leave sealing to this "
+                + "process (--no-nbd-kernel-tls)"
         case .closed:
             "the other side closed the connection during the TLS handshake: see its log for the reason"
         case .system(let code): unsafe "TLS failed: \(String(cString: strerror(code)))"
@@ -107,7 +122,7 @@ extension TLSError {
         if verdict != Int(X509_V_OK) {
             self.init(verification: verdict, context.host)
         } else if problem != 0 {
-            self.init(problem: problem)
+            self.init(reason: ERR_GET_REASON(problem), code: problem)
         } else if kind == SSL_ERROR_SYSCALL, code != 0 {
             self = code == ECONNRESET || code == EPIPE ? .closed : .system(errno: code)
         } else {
@@ -129,8 +144,14 @@ extension TLSError {
         }
     }
 
-    private init(problem: UInt) {
-        switch ERR_GET_REASON(problem) {
+    /// What a peer's alert comes to, after the handshake.
+    init(alert description: UInt8) {
+        let reason = Int32(SSL_AD_REASON_OFFSET) + Int32(description)
+        self.init(reason: reason, code: UInt(ERR_LIB_SSL) << UInt(ERR_LIB_OFFSET) | UInt(reason))
+    }
+
+    private init(reason: Int32, code: UInt) {
+        switch reason {
         // A key that differs fails the binder; the other end is told of an illegal parameter.
         case SSL_R_BINDER_DOES_NOT_VERIFY, SSL_R_SSLV3_ALERT_ILLEGAL_PARAMETER,
             SSL_R_TLSV1_ALERT_DECRYPT_ERROR:
@@ -154,7 +175,7 @@ extension TLSError {
             self = .ownCertificateRefused
         case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE: self = .noCommonProof
         case SSL_R_UNEXPECTED_EOF_WHILE_READING: self = .closed
-        default: self = .failed(code: problem)
+        default: self = .failed(code: code)
         }
     }
 }

@@ -220,8 +220,8 @@ public final class RegionChannel: @unchecked Sendable {
 
     /// What to watch the descriptor for.
     public var interest: Readiness {
-        var interest = stream.receivingWants
-        if isBlocked { interest.formUnion(stream.sendingWants) }
+        var interest = Readiness.readable
+        if isBlocked { interest.insert(.writable) }
         return interest
     }
 

@@ -182,10 +182,10 @@ public enum Dialer {
                 if try stream.sendAll(of: &opening.output) {
                     // (No more than the opening has: what comes behind it is for the caller.)
                     bytes = try stream.receiveSome(atMost: opening.missing)
-                    wanted = stream.receivingWants
+                    wanted = .readable
                 } else {
                     bytes = nil
-                    wanted = stream.sendingWants
+                    wanted = .writable
                 }
             } catch {
                 throw .rejected(address, error)

@@ -110,7 +110,7 @@ public final class IncomingStream {
     private func open(_ stream: SocketStream) throws(OpeningError) -> Progress {
         while true {
             guard try stream.sendAll(of: &opening.output) else {
-                return .wants(stream.sendingWants)
+                return .wants(.writable)
             }
             switch outcome {
             case .goesOn: break
@@ -120,7 +120,7 @@ public final class IncomingStream {
             case .refused(let error): throw error
             }
             guard let bytes = try stream.receiveSome(atMost: Self.piece) else {
-                return .wants(stream.receivingWants)
+                return .wants(.readable)
             }
             outcome = opening.receive(bytes.span)
         }

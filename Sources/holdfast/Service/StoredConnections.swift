@@ -2,7 +2,10 @@
 // the orderly end of one client device to the start of the next.
 //
 //     client-N    the socket of a client
-//     clients     a file in memory that says of each what was negotiated, and what it had begun to send
+//     clients     a file in memory that says of each what was negotiated, its keys under TLS, and what it had
+//                 begun to send
+//
+// (Keys in the store are where only root can read them, as they were in this process.)
 //
 // Without a store, or one that is too small, what is not kept is closed with the process.
 
@@ -12,6 +15,7 @@ import ClientDevice
 import Foundation
 import Glibc
 import Logging
+import Reactor
 
 /// What is kept of connections, and by which names.
 struct StoredConnections {
@@ -24,6 +28,7 @@ struct StoredConnections {
     /// One line of the table.
     private struct Entry: Codable {
         var name: String
+        var tls: SuspendedTLS?
         var export: String
         var terms: TransmissionTerms
         var received: Data
@@ -42,8 +47,8 @@ struct StoredConnections {
         guard !connections.isEmpty else { return }
         let entries = connections.enumerated().map { number, connection in
             Entry(
-                name: "\(prefix)\(number)", export: connection.export, terms: connection.terms,
-                received: Data(connection.received))
+                name: "\(prefix)\(number)", tls: connection.tls, export: connection.export,
+                terms: connection.terms, received: Data(connection.received))
         }
         do {
             let table = try write(JSONEncoder().encode(entries))
@@ -106,8 +111,8 @@ struct StoredConnections {
                 _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
                 clinux_set_nonblocking(descriptor)
                 return StandingConnection(
-                    descriptor: descriptor, export: entry.export, terms: entry.terms,
-                    received: Array(entry.received))
+                    descriptor: descriptor, tls: entry.tls, export: entry.export,
+                    terms: entry.terms, received: Array(entry.received))
             }
         } catch {
             log.warning("connections from before are closed, since they cannot be used: \(error)")

@@ -88,8 +88,6 @@ import Testing
         let pair = try StreamPair(server: nil, client: nil)
         #expect(pair.shake() == .init())
         #expect(!pair.client.isEncrypted && pair.client.failure == nil)
-        #expect(pair.client.receivingWants == .readable)
-        #expect(pair.client.sendingWants == .writable)
         #expect(!pair.client.hasPending)
     }
 
