@@ -53,13 +53,19 @@ struct InstallationTests {
         try expectDone("restart-client", "after-restart-client", "restart-appliance")
     }
 
-    @Test func `clients that are connected do not notice a restart of the client device`() throws {
-        let step = try PackageGuest.current.step("hand-over")
+    @Test(arguments: ["hand-over", "hand-over-tls"])
+    func `clients that are connected do not notice a restart of the client device`(
+        name: String
+    ) throws {
+        let step = try PackageGuest.current.step(name)
         #expect(step.succeeded, "\(step)")
         #expect(step.text.contains("connections left to the next client device: 1"), "\(step)")
         #expect(step.text.contains("connections from before: 1, gone on with: 1"), "\(step)")
         #expect(step.text.contains("read 65536/65536 bytes at offset 1048576"), "\(step)")
         #expect(!step.text.contains("failed"), "\(step)")
+        // (What the kernel seals with goes along with the socket.)
+        let sealed = step.text.contains(/TlsCurrTxSw\s+1\n/)
+        #expect(sealed == (name == "hand-over-tls"), "\(step)")
     }
 
     @Test func `clients wait at systemd's socket while the client device is restarted`() throws {

@@ -31,6 +31,10 @@ struct NBDOptions: ParsableArguments {
         help: ArgumentHelp(
             "Keys of NBD clients, as psktool writes them: NAME:KEY on a line.", valueName: "file"))
     var nbdPskFile: String?
+    @Flag(
+        inversion: .prefixedNo,
+        help: "Leave encrypting what NBD clients are sent over TCP to the kernel, where it can.")
+    var nbdKernelTls = true
     @Option(
         help: ArgumentHelp(
             "What an NBD client may use: IDENTITY=VOLUME,VOLUME, with * for everybody or everything. May "
@@ -84,7 +88,9 @@ struct NBDOptions: ParsableArguments {
         }
         let keys = try nbdPskFile.map { try PreSharedKeys(file: $0) }
         return DoorSecurity(
-            policy: policy, context: try TLSContext(certificates: certificates, named: keys),
+            policy: policy,
+            context: try TLSContext(
+                certificates: certificates, named: keys, lettingKernelSeal: nbdKernelTls),
             grants: grants, allowsInsecure: nbdInsecure)
     }
 
@@ -120,6 +126,7 @@ struct NBDOptions: ParsableArguments {
         ]
         for case (let name, let value?) in single { arguments += [name, value] }
         if nbdInsecure { arguments.append("--nbd-insecure") }
+        if !nbdKernelTls { arguments.append("--no-nbd-kernel-tls") }
         return arguments
     }
 }
