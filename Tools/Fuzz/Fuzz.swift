@@ -20,6 +20,8 @@ enum FuzzTarget: String, CaseIterable {
     case access
     /// What is asked of an appliance by its socket.
     case control
+    /// Records of TLS, by who has the key.
+    case records
 
     var consume: @convention(c) (UnsafePointer<UInt8>?, Int) -> Int32 {
         switch self {
@@ -28,6 +30,7 @@ enum FuzzTarget: String, CaseIterable {
         case .opening: { input, count in Self.run(input, count, fuzzOpening) }
         case .access: { input, count in Self.run(input, count, fuzzAccess) }
         case .control: { input, count in Self.run(input, count, fuzzControl) }
+        case .records: { input, count in Self.run(input, count, fuzzRecords) }
         }
     }
 
