@@ -125,10 +125,11 @@ let package = Package(
             name: "Registry",
             dependencies: ["RemoteMemory", .product(name: "GRDB", package: "GRDB.swift")],
             swiftSettings: shipped),
+        .target(name: "Control", dependencies: ["RemoteMemory"], swiftSettings: shipped),
         .target(
-            name: "Control",
+            name: "ControlHTTP",
             dependencies: [
-                "RemoteMemory",
+                "Control",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
@@ -142,8 +143,8 @@ let package = Package(
         .executableTarget(
             name: "holdfast",
             dependencies: [
-                "Appliance", "BlockServer", "CLinux", "ClientDevice", "Control", "KernelDevice",
-                "Reactor", "Registry", "RemoteMemory", "TCPTransport",
+                "Appliance", "BlockServer", "CLinux", "ClientDevice", "Control", "ControlHTTP",
+                "KernelDevice", "Reactor", "Registry", "RemoteMemory", "TCPTransport",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: shipped, linkerSettings: runtime),
@@ -267,7 +268,7 @@ let package = Package(
         .testTarget(
             name: "ControlTests",
             dependencies: [
-                "Control", "RemoteMemory", "holdfast",
+                "Control", "ControlHTTP", "RemoteMemory", "holdfast",
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: tooling),
         .testTarget(

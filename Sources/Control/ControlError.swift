@@ -1,10 +1,7 @@
 // What goes wrong with a request, as one closed set.
 //
 // The same value is thrown by the device, carried as JSON, and thrown again by the client: whoever
-// calls cannot tell whether the device is in the same process. The HTTP status is for tools that
-// know nothing of Holdfast; it is derived from the code here and nowhere else.
-
-internal import HTTPTypes
+// calls cannot tell whether the device is in the same process.
 
 /// Why the client device did not do what it was asked to.
 public struct ControlError: Error, Hashable, Sendable, Codable, CustomStringConvertible {
@@ -34,18 +31,4 @@ public struct ControlError: Error, Hashable, Sendable, Codable, CustomStringConv
     }
 
     public var description: String { message }
-}
-
-extension ControlError.Code {
-    /// How this failure is told to HTTP clients that do not read the body.
-    var httpStatus: HTTPResponse.Status {
-        switch self {
-        case .notFound: .notFound
-        case .conflict: .conflict
-        case .invalid: .badRequest
-        case .unavailable: .serviceUnavailable
-        case .insufficientMemory: .init(code: 507, reasonPhrase: "Insufficient Memory")
-        case .failed: .internalServerError
-        }
-    }
 }

@@ -1,6 +1,7 @@
 // The `holdfast` program against a real server of a fake device: exit status, streams, JSON, looks.
 
 import Control
+import ControlHTTP
 import Foundation
 import Glibc
 import RemoteMemory

@@ -1,6 +1,7 @@
 // Every refusal is a ControlError at the far end, with the status that tools without it understand.
 
 import Control
+import ControlHTTP
 import Foundation
 import Glibc
 import Testing

@@ -2,6 +2,7 @@
 // client does not have.
 
 import Control
+import ControlHTTP
 import Foundation
 import Glibc
 import Logging

@@ -1,6 +1,7 @@
 // The names and forms in the JSON are what scripts depend on: they are held still here.
 
 import Control
+import ControlHTTP
 import Foundation
 import RemoteMemory
 import Testing

@@ -1,6 +1,7 @@
 // Commands that take their time: progress for people, for logs and for programs.
 
 import Control
+import ControlHTTP
 import Foundation
 import RemoteMemory
 import Testing

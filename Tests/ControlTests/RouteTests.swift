@@ -1,6 +1,7 @@
 // Every call of a device arrives at the other end as the same call, and its answer comes back whole.
 
 import Control
+import ControlHTTP
 import Foundation
 import RemoteMemory
 import Testing

@@ -1,6 +1,7 @@
 // Commands that change a set in use: they start the change, look on until it is done, and say so.
 
 import Control
+import ControlHTTP
 import Foundation
 import RemoteMemory
 import Testing

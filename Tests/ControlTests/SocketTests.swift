@@ -1,6 +1,7 @@
 // Who may be at control.sock: one live server, and nobody but its user.
 
 import Control
+import ControlHTTP
 import Foundation
 import Glibc
 import RemoteMemory

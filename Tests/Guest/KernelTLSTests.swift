@@ -50,6 +50,10 @@ extension Disk {
                         == Array(bytes[offset..<offset + count]))
             }
             try connection.shutdown()
+            let rest = try eventually(atMost: .seconds(30)) {
+                try Self.counts().now == before.now ? true : nil
+            }
+            #expect(rest != nil, "a connection that is closed is not counted any more")
 
             // More than the socket takes at once, and blocks that are overwritten while they are sent.
             var load = VerifyingWriter.Load()

@@ -4,6 +4,7 @@
 
 import ArgumentParser
 import Control
+import ControlHTTP
 
 /// `holdfast appliance`.
 struct ApplianceCommand: AsyncParsableCommand {

@@ -2,6 +2,7 @@
 
 public import ArgumentParser
 import Control
+import ControlHTTP
 import FoundationEssentials
 import Glibc
 public import RemoteMemory

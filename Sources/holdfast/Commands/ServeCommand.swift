@@ -4,6 +4,7 @@ import ArgumentParser
 import CLinux
 import ClientDevice
 import Control
+import ControlHTTP
 import Glibc
 import Logging
 import Reactor

@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import Control
+import ControlHTTP
 
 /// `holdfast snapshot`.
 struct SnapshotCommand: AsyncParsableCommand {

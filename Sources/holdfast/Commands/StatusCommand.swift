@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import Control
+import ControlHTTP
 import FoundationEssentials
 
 /// `holdfast status`.

@@ -5,6 +5,7 @@
 
 import ArgumentParser
 import Control
+import ControlHTTP
 import RemoteMemory
 
 extension VolumeCommand {

@@ -3,6 +3,7 @@
 
 import ArgumentParser
 import Control
+import ControlHTTP
 import RemoteMemory
 
 /// `holdfast volume`.

@@ -11,6 +11,7 @@ import CLinux
 import Appliance
 import ClientDevice
 import Control
+import ControlHTTP
 import FoundationEssentials
 import Glibc
 import Logging

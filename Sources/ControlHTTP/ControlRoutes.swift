@@ -13,6 +13,7 @@
 //
 // Every answer but that to DELETE has a JSON body; every error's body is a ControlError.
 
+internal import Control
 internal import FoundationEssentials
 internal import HTTPTypes
 internal import Hummingbird

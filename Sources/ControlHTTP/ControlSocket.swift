@@ -13,6 +13,7 @@
 // place of the old one: whose claim is good is who holds the file that is there, and a server that wakes
 // up without it leaves the socket alone.
 
+internal import Control
 import Glibc
 
 /// The control interface's place in a client device's directory.

@@ -5,6 +5,7 @@
 // that hangs is given up when it answers nothing to what it could answer at once; what takes as long
 // as it takes, such as a scrub, has no limit: cancel the task to give up.
 
+public import Control
 internal import FoundationEssentials
 internal import HTTPTypes
 internal import NIOCore

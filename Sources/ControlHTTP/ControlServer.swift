@@ -4,6 +4,7 @@
 // readable by others (see ControlSocket.swift). Requests are few and small; the limits below keep a
 // confused client from growing the device's memory or from using up its file descriptors.
 
+public import Control
 internal import Hummingbird
 internal import HummingbirdCore
 public import Logging
