@@ -23,6 +23,8 @@ public enum CloseReason: Hashable, Sendable, CustomStringConvertible {
     case badRequestMagic(UInt32)
     case payloadTooLarge(UInt64)
     case disconnected
+    /// The server is about to end, and could not say so in another way.
+    case shuttingDown
     /// It stands: another process is to go on with it.
     case handedOver
 
@@ -48,6 +50,7 @@ public enum CloseReason: Hashable, Sendable, CustomStringConvertible {
         case .payloadTooLarge(let size):
             "a payload of \(size) bytes; at most \(RequestRules.largestPayload) are accepted"
         case .disconnected: "the client disconnected"
+        case .shuttingDown: "the server is shutting down"
         case .handedOver: "the next client device goes on with it"
         }
     }
@@ -57,6 +60,7 @@ public enum CloseReason: Hashable, Sendable, CustomStringConvertible {
         switch self {
         case .unknownExport: .errorUnknown
         case .forbiddenExport, .fullExport: .errorPolicy
+        case .shuttingDown: .errorShutdown
         default: .errorInvalid
         }
     }

@@ -42,6 +42,7 @@ public struct Negotiation: ~Copyable {
     private var options = 0
     private let tls: TLSPolicy
     private var isSecure = false
+    private var isShuttingDown = false
     private var access: ExportAccess
     private var form = MessageForm.simple
     /// What was selected last, for the export of this name.
@@ -109,6 +110,10 @@ public struct Negotiation: ~Copyable {
         state = .options
     }
 
+    /// Refuses whatever is asked for from now on: the server is about to end ("Termination of the session
+    /// during option haggling").
+    public mutating func announceShutdown() { isShuttingDown = true }
+
     private mutating func end(_ reason: CloseReason) -> NegotiationOutcome {
         state = .over
         return .close(reason)
@@ -127,6 +132,7 @@ public struct Negotiation: ~Copyable {
         input.removeFirst(size)
         options += 1
         guard options <= Self.mostOptions else { return .close(.tooManyOptions) }
+        if isShuttingDown { return refuseInShutdown(header.option) }
         if tls == .required, !isSecure, let refusal = refuseInTheClear(header.option) {
             return refusal
         }
@@ -147,6 +153,17 @@ public struct Negotiation: ~Copyable {
         default:
             output.append(reply: .errorUnsupported, to: header.option)
             return .goesOn
+        }
+    }
+
+    /// What a server answers that is about to end, before TLS and under it.
+    private mutating func refuseInShutdown(_ option: UInt32) -> NegotiationOutcome {
+        switch option {
+        case OptionType.abort:
+            output.append(reply: .ack, to: option)
+            return .close(.aborted)
+        case OptionType.exportName: return .close(.shuttingDown)
+        default: return refuse(option, .shuttingDown)
         }
     }
 

@@ -35,6 +35,8 @@ package struct DeviceConfiguration: Sendable {
     package var replaceAfter = Duration.seconds(10)
     /// What proves this device to appliances on the network, and them to it.
     package var security: PeerSecurity
+    /// Clients are told when this device stops, rather than disconnected.
+    package var announcesShutdown = false
     /// What NBD clients have to prove.
     package var door = DoorSecurity.open
     /// The right to be the client device of the directory; nil where nobody else could be.
@@ -63,6 +65,9 @@ package actor ClientDevice: EventHandler {
     package nonisolated var unownedExecutor: UnownedSerialExecutor {
         unsafe loop.asUnownedSerialExecutor()
     }
+
+    /// How long clients that were told of the end may take to leave.
+    private static let noticeTime = Duration.seconds(2)
 
     /// How often appliances and memberships are looked after, at least.
     private static let housekeepingInterval = Duration.milliseconds(200)
@@ -140,6 +145,7 @@ package actor ClientDevice: EventHandler {
     /// - Returns: those that are not, which the caller has from now on.
     package func stop(handingOver: Bool = false) async -> [StandingConnection] {
         housekeeping?.cancel()
+        if configuration.announcesShutdown { await announceShutdown(handingOver: handingOver) }
         await frontDoor.close()
         var standing: [StandingConnection] = []
         for thread in threads {
@@ -153,6 +159,22 @@ package actor ClientDevice: EventHandler {
             standing += await thread.takeStanding()
         }
         return standing
+    }
+
+    /// Tells clients that this is the end, but for those that another process goes on with; returns when all have
+    /// left, or have had the time for it.
+    private func announceShutdown(handingOver: Bool) async {
+        let end = ContinuousClock.now + Self.noticeTime
+        await frontDoor.announceShutdown()
+        while ContinuousClock.now < end {
+            var haveLeft = await frontDoor.isIdle
+            for thread in threads {
+                let isDone = await thread.drain(handingOver: handingOver, announcing: true)
+                haveLeft = haveLeft && isDone
+            }
+            if haveLeft { return }
+            try? await Task.sleep(for: .milliseconds(10))
+        }
     }
 
     /// Opens connections to appliances with other proof from now on; those that stand go on.

@@ -86,6 +86,7 @@ public enum OptionReplyType: UInt32, Sendable {
     case errorInvalid = 0x8000_0003
     case errorTLSRequired = 0x8000_0005
     case errorUnknown = 0x8000_0006
+    case errorShutdown = 0x8000_0007
     case errorTooBig = 0x8000_0009
     case errorExtendedHeadersRequired = 0x8000_000a
 }

@@ -101,6 +101,21 @@ import Testing
         thread.loop.stop()
     }
 
+    @Test func `a client is told of the end under TLS as well`() async throws {
+        let (thread, volume) = try await serve()
+        let (client, server) = try secure()
+        await thread.adopt(
+            server, export: "vol0", terms: TransmissionTerms(), received: [], counted: nil)
+        for _ in 0..<2 { #expect(await !thread.drain(announcing: true)) }
+        try send(Client.request(CommandType.read, cookie: 7, bytes: 1), client)
+        let reply = try receive(Wire.simpleReplySize, client)
+        #expect(Client.integer(reply[4..<8]) == UInt64(ErrorNumber.shutdown.rawValue))
+        #expect(Client.integer(reply[8..<16]) == 7)
+        #expect(await thread.drain())
+        await thread.remove(volume)
+        thread.loop.stop()
+    }
+
     @Test(arguments: [4096, 12_288, 65_536, 1 << 20])
     func `a block that is overwritten on its way is not torn`(bytes: Int) async throws {
         let (thread, volume) = try await serve()

@@ -143,6 +143,30 @@ extension Interop {
             #expect(try writer.verifyAll().isEmpty)
         }
 
+        /// With `--nbd-announce-shutdown` as well: this is no end for them.
+        @Test func whoIsHandedOverIsNotToldThatTheServerStops() throws {
+            var process = try serve(["--nbd-announce-shutdown"])
+            _ = try manager.next(with: "READY=1")
+            let client = try connect()
+            try client.enter("vol0")
+            // Requests before, while and after it stops: each is answered, and none refused.
+            for cookie in 0..<50 as Range<UInt64> {
+                client.send(RawNBD.request(Wire.Command.read, cookie: cookie, length: 1))
+                if cookie == 10 { process.signal(SIGTERM) }
+                if cookie > 10 { usleep(1000) }
+            }
+            _ = try manager.next(with: "BARRIER=1")
+            #expect(process.waitForExit(atMost: .seconds(20)) == .exited(0))
+            #expect(manager.store.count == 2)
+            process = try serve(["--nbd-announce-shutdown"])
+            _ = try manager.next(with: "BARRIER=1")
+            for cookie in 0..<50 as Range<UInt64> {
+                #expect(try client.receiveReply() == (0, cookie))
+                _ = try client.receive(1)
+            }
+            process.killWithChildren()
+        }
+
         @Test func whoseExportIsGoneIsDisconnected() throws {
             var process = try serve()
             _ = try manager.next(with: "READY=1")

@@ -34,6 +34,7 @@ package enum Wire {
         package static let errorInvalid: UInt32 = 1 << 31 + 3
         package static let errorTLSRequired: UInt32 = 1 << 31 + 5
         package static let errorUnknown: UInt32 = 1 << 31 + 6
+        package static let errorShutdown: UInt32 = 1 << 31 + 7
         package static let errorTooBig: UInt32 = 1 << 31 + 9
     }
 

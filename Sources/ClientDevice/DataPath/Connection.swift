@@ -62,6 +62,8 @@ enum ConnectionTarget {
     var leaving: CloseReason?
     /// Nothing that is still to be answered will be.
     var isAbandoned = false
+    /// Requests are no longer carried out: the client is told that the server is about to end.
+    private var isRefusing = false
     /// The socket did not take all of the last send.
     private(set) var isBlocked = false
     /// Requests are waiting in the buffer for room elsewhere.
@@ -220,6 +222,14 @@ enum ConnectionTarget {
             received: Array(input.unread) + opened)
     }
 
+    /// Answers what was asked for before; further requests are told that the server is about to end, until the
+    /// client leaves.
+    func announceShutdown() -> Verdict {
+        guard leaving == nil, !isRefusing else { return send() }
+        isRefusing = true
+        return resume()
+    }
+
     /// Takes no more requests; closes when the last is answered.
     func leave(_ reason: CloseReason) -> Verdict {
         if leaving == nil { leaving = reason }
@@ -249,7 +259,7 @@ enum ConnectionTarget {
             }
             let payloadSize = Int(header.payloadSize(form))
             guard input.unreadCount >= form.requestHeaderSize + payloadSize else { break }
-            guard replies.hasRoom, targetHasRoom else {
+            guard replies.hasRoom, isRefusing || targetHasRoom else {
                 isStalled = true
                 break
             }
@@ -294,6 +304,9 @@ enum ConnectionTarget {
         let payload = unsafe input.unread.baseAddress.unsafelyUnwrapped + form.requestHeaderSize
         let range = ByteRange(start: ByteOffset(header.offset), count: ByteCount(header.length))
         input.consume(form.requestHeaderSize + payloadSize)
+        guard !isRefusing || header.type == CommandType.disconnect else {
+            return reply(.shutdown, header.cookie, at: range.start)
+        }
         switch RequestRules.verdict(
             header, size: size, isReadOnly: isReadOnly, form, hasContexts: !contexts.isEmpty)
         {

@@ -30,6 +30,8 @@ package actor DataThread: EventHandler {
     private var watched: [Int32: Readiness] = [:]
     private var channels: [Int32: ChannelOwner] = [:]
     private var isDraining = false
+    /// Clients are told that this is the end, also those who arrive now.
+    private var isAnnouncing = false
     /// Connections that are to outlive this process.
     private var standing: [StandingConnection] = []
     /// Somebody has more to do as soon as it is its turn again.
@@ -272,7 +274,8 @@ package actor DataThread: EventHandler {
         } else {
             return
         }
-        guard !isDraining else { return }
+        // (Who had chosen an export before the end was announced hears of it here.)
+        guard !isDraining || isAnnouncing else { return }
         let connection = Connection(
             stream, target: target, terms: terms, received: received, counted: counted)
         let descriptor = connection.descriptor
@@ -290,15 +293,23 @@ package actor DataThread: EventHandler {
         }
     }
 
-    /// Takes no more requests, answers those that are in flight, and closes all connections; those that another
-    /// process is to go on with are to be had by `takeStanding` then.
+    /// Takes no more requests, answers those that are in flight, and closes all connections.
     ///
-    /// Returns false when some are still unanswered: call again.
-    package func drain(handingOver: Bool = false) -> Bool {
+    /// - Parameters:
+    ///   - handingOver: plain ones are to be had by `takeStanding` then, for another process to go on with.
+    ///   - announcing: the others are not closed yet: what they ask for is answered with ESHUTDOWN, until their
+    ///     clients leave.
+    /// - Returns: False when some are still there: call again.
+    package func drain(handingOver: Bool = false, announcing: Bool = false) -> Bool {
         isDraining = true
+        isAnnouncing = announcing
         for connection in Array(connections.values) {
             let stands = handingOver && connection.canStand
-            settle(connection, connection.leave(stands ? .handedOver : .disconnected))
+            if announcing, !stands {
+                settle(connection, connection.announceShutdown())
+            } else {
+                settle(connection, connection.leave(stands ? .handedOver : .disconnected))
+            }
         }
         guard connections.isEmpty else { return false }
         for volume in volumes.values { volume.settle() }

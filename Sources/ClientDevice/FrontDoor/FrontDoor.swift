@@ -85,10 +85,24 @@ package actor FrontDoor: EventHandler {
         threads = Dictionary(exports.map { ($0.export.name, $0.thread) }) { first, _ in first }
     }
 
-    /// Accepts nobody any more and drops the handshakes under way.
-    package func close() {
+    /// Accepts nobody any more, and has those in their handshakes told that the server is about to end, whatever
+    /// they ask for.
+    package func announceShutdown() {
+        shut()
+        for handshake in handshakes.values { handshake.negotiation.announceShutdown() }
+    }
+
+    /// Whether nobody is in a handshake.
+    package var isIdle: Bool { handshakes.isEmpty }
+
+    private func shut() {
         isOpen = false
         for doorway in doorways { loop.unwatch(doorway.listener.descriptor) }
+    }
+
+    /// Accepts nobody any more and drops the handshakes under way.
+    package func close() {
+        shut()
         for descriptor in handshakes.keys { loop.unwatch(descriptor) }
         handshakes.removeAll()
     }

@@ -49,6 +49,13 @@ struct NBDOptions: ParsableArguments {
         help:
             "Serve NBD at addresses of the network without TLS. For a network that is yours alone.")
     var nbdInsecure = false
+    @Flag(
+        help: """
+            When stopping, answer what NBD clients still ask for with ESHUTDOWN, for two seconds at most, and then \
+            close; otherwise they only see a closed connection. Not where volumes are disks of Linux: its own NBD \
+            client takes the answer for the end of the device.
+            """)
+    var nbdAnnounceShutdown = false
 
     mutating func validate() throws {
         do {
@@ -127,6 +134,7 @@ struct NBDOptions: ParsableArguments {
         for case (let name, let value?) in single { arguments += [name, value] }
         if nbdInsecure { arguments.append("--nbd-insecure") }
         if !nbdKernelTls { arguments.append("--no-nbd-kernel-tls") }
+        if nbdAnnounceShutdown { arguments.append("--nbd-announce-shutdown") }
         return arguments
     }
 }

@@ -69,6 +69,7 @@ struct ServeCommand: AsyncParsableCommand {
             version: Holdfast.version, evictAfter: eviction.duration,
             security: try security.security(directory: path), claim: succession.claim)
         configuration.door = door
+        configuration.announcesShutdown = server.nbdAnnounceShutdown
         // (Ending closes the clients' connections: they connect again, to the successor.)
         configuration.superseded = { Glibc.exit(Self.supersededStatus) }
         let device = try ClientDevice(configuration, log: log)
