@@ -58,7 +58,7 @@ struct ManagedVolume {
     }
 
     var record: VolumeRecord
-    /// What its clients get at most.
+    /// What its clients and those of its snapshots get at most.
     var limits = VolumeLimits.none
     let thread: DataThread
     var phase = Phase.waiting

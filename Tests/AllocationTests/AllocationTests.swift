@@ -100,6 +100,52 @@ private final class RunningAppliance {
         try await allocateNothing(appliances, depth, .parallel, stripes: geometry, count: 5000)
     }
 
+    /// Of the snapshot as well; the limit is reached all the time, so that most requests wait in line.
+    @Test(arguments: [1, 32])
+    func `requests that wait for a limit allocate nothing`(depth: Int) async throws {
+        let appliances = try (0..<2).map {
+            try RunningAppliance(
+                .unix(path: "/tmp/holdfast-allocation-\(getpid())-limited-\(depth)-\($0)"))
+        }
+        let limits = VolumeLimits(iops: 10_000)
+        let owner = OwnerID(.random())
+        let thread = try DataThread(name: "data", log: Logger(label: "test"))
+        thread.start()
+        defer { thread.loop.stop() }
+        let volume = VolumeID(.random())
+        var setup = VolumeSetup(
+            id: volume, name: "vol0", size: Self.size, ordering: .parallel, epoch: Epoch(1),
+            patience: 1_000_000_000,
+            active: [MemberIndex(0): try appliances[0].region(of: Self.size, owner: owner)],
+            decisions: { _, _ in })
+        setup.limits = limits
+        _ = await thread.add(setup)
+        let key = SnapshotKey(volume: volume, name: "monday")
+        await thread.add(
+            try appliances[1].region(of: Self.size, owner: owner), as: key, export: "vol0@monday",
+            size: Self.size, cutAt: Epoch(1), patience: 1_000_000_000, limits: limits)
+        await Probe(thread.loop).watch()
+        for export in ["vol0", "vol0@monday"] {
+            var ends: [Int32] = [0, 0]
+            let kind = Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue)
+            #expect(socketpair(AF_UNIX, kind, 0, &ends) == 0)
+            await thread.adopt(ends[1], export: export, received: [])
+            let client = PipelinedClient(descriptor: ends[0], depth: depth)
+            let blocks = Self.size.bytes / UInt64(PipelinedClient.block)
+            // (More than may begin at once, so that it waits from here on.)
+            _ = client.run(CommandType.read, count: 1000, depth: depth, blocks: blocks)
+            allocation_counter_start()
+            let answered = client.run(CommandType.read, count: 3000, depth: depth, blocks: blocks)
+            let allocations = allocation_counter_stop()
+            #expect(answered >= 3000)
+            if allocations > Self.most { allocation_counter_print() }
+            #expect(allocations <= Self.most, "\(allocations) for \(answered) reads of \(export)")
+        }
+        await thread.remove(key)
+        await thread.remove(volume)
+        withExtendedLifetime(appliances) {}
+    }
+
     private func allocateNothing(
         _ appliances: [RunningAppliance], _ depth: Int, _ ordering: Ordering,
         stripes: StripeGeometry? = nil, count most: Int

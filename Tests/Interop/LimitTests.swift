@@ -31,6 +31,30 @@ extension Interop {
             #expect(ContinuousClock.now - start > .milliseconds(1400))
         }
 
+        @Test(arguments: ["mirror:2", "erasure:2+1"])
+        func aLimitHoldsForAVolumeAndItsSnapshotsTogether(layout: String) throws {
+            let up = try HoldfastUp(["--size", "64M", "--layout", layout])
+            try up.require("snapshot", "create", "vol0", "monday")
+            try up.require("volume", "limit", "vol0", "--iops", "100")
+            func secondsForReadsOfBoth(_ count: Int) throws -> Double {
+                let volume = try NBDConnection(up.uri)
+                let snapshot = eventually(atMost: .seconds(20)) {
+                    try? NBDConnection(up.uri(of: "vol0@monday"))
+                }
+                let both = [volume, try #require(snapshot)]
+                let start = ContinuousClock.now
+                for number in 0..<count { _ = try both[number % 2].read(512, at: 0) }
+                return (ContinuousClock.now - start) / .seconds(1)
+            }
+            #expect(try secondsForReadsOfBoth(120) > 1)
+            // The next client device may serve either first.
+            try up.kill(.client)
+            try up.waitUntilHealthy()
+            #expect(try secondsForReadsOfBoth(120) > 1)
+            try up.require("volume", "limit", "vol0", "--iops", "0")
+            #expect(try secondsForReadsOfBoth(120) < 1)
+        }
+
         @Test func aLimitThatMakesNoSenseIsRefused() throws {
             let up = try HoldfastUp(["--size", "64M", "--layout", "mirror:1"])
             let small = try up.cli("volume", "limit", "vol0", "--bandwidth", "1K")

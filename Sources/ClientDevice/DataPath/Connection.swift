@@ -72,6 +72,8 @@ enum ConnectionTarget {
     private(set) var hasYielded = false
     /// Payloads of unanswered requests take up all there is to receive into.
     var isFull = false
+    /// It is among those who wait; kept by their line.
+    var isInLine = false
     private var isInTurn = false
     private var isClaimed = false
     /// The read whose data is queued next.
@@ -250,7 +252,11 @@ enum ConnectionTarget {
         isStalled = false
         hasYielded = false
         var left = Self.turn.bytes
-        unsafe volume?._withUnsafeGuaranteedRef { $0.beginTurn() }
+        if let volume = unsafe volume {
+            unsafe volume._withUnsafeGuaranteedRef { $0.beginTurn() }
+        } else if case .snapshot(let snapshot) = target {
+            snapshot.beginTurn()
+        }
         while leaving == nil, input.unreadCount >= form.requestHeaderSize {
             let header = unsafe RequestHeader(RawSpan(_unsafeBytes: input.unread), form)
             if let fault = RequestRules.frameFault(header, form) {

@@ -13,7 +13,7 @@ extension DataThread {
     ///
     /// Returns how many bytes had to be settled.
     package func add(_ setup: VolumeSetup) -> ByteCount {
-        let volume = Volume(setup)
+        let volume = Volume(setup, budget(of: setup.id, setup.limits))
         volumes[setup.id] = volume
         for snapshot in snapshots.values where snapshot.origin.id == setup.id {
             snapshot.origin.volume = volume
@@ -192,9 +192,19 @@ extension DataThread {
         volumes[id]?.limitRebuilds(to: rate)
     }
 
-    /// Limits how fast a volume's clients may go, from now on.
+    /// Limits how fast the clients of a volume and its snapshots may go, from now on.
     package func limit(_ id: VolumeID, to limits: VolumeLimits) {
-        volumes[id]?.limiter = RateLimiter(limits)
+        servedBudget(of: id)?.limit(to: limits)
+    }
+
+    /// What a volume and its snapshots have together; with `limits` where none of them is served yet.
+    private func budget(of id: VolumeID, _ limits: VolumeLimits) -> Budget {
+        servedBudget(of: id) ?? Budget(limits)
+    }
+
+    private func servedBudget(of id: VolumeID) -> Budget? {
+        volumes.values.first { $0.id == id || $0.origin?.id == id }?.budget
+            ?? snapshots.values.first { $0.origin.id == id }?.budget
     }
 
     package func beginScrub(_ id: VolumeID) -> Bool {
@@ -211,14 +221,17 @@ extension DataThread {
     // MARK: Snapshots
 
     /// Serves a snapshot; one that is served goes on with its region opened anew.
+    ///
+    /// The limits are those of its volume.
     package func add(
         _ memory: MemberMemory, as key: SnapshotKey, export: String, size: ByteCount,
-        cutAt cut: Epoch, patience: UInt64
+        cutAt cut: Epoch, patience: UInt64, limits: VolumeLimits
     ) {
         if let snapshot = snapshots[key] { return snapshot.adopt(memory) }
         let origin = SnapshotOrigin(id: key.volume, cut: cut, volume: volumes[key.volume])
         snapshots[key] = Snapshot(
-            name: export, size: size, of: origin, memory: memory, patience: patience)
+            name: export, size: size, of: origin, sharing: budget(of: key.volume, limits),
+            memory: memory, patience: patience)
     }
 
     /// Serves a snapshot of an erasure set, as a volume of its own that nobody writes.
@@ -226,7 +239,7 @@ extension DataThread {
         guard let origin = setup.origin else {
             preconditionFailure("a volume is repaired before it is served")
         }
-        let snapshot = Volume(setup)
+        let snapshot = Volume(setup, budget(of: origin, setup.limits))
         snapshot.origin?.volume = volumes[origin]
         volumes[setup.id] = snapshot
     }

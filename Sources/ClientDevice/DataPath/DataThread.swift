@@ -24,7 +24,8 @@ package actor DataThread: EventHandler {
     var volumes: [VolumeID: Volume] = [:]
     var snapshots: [SnapshotKey: Snapshot] = [:]
     var connections: [Int32: Connection] = [:]
-    private var stalled: Set<Int32> = []
+    /// Those whose requests wait in their buffers.
+    private var line = WaitingLine()
     /// Connections under TLS with more to handle, of which their descriptors tell nothing.
     private var hidden: Set<Int32> = []
     private var watched: [Int32: Readiness] = [:]
@@ -83,7 +84,7 @@ package actor DataThread: EventHandler {
             let interest = connection.interest
             if watched[connection.descriptor] ?? [] != interest { watch(connection, interest) }
             if connection.isStalled {
-                stalled.insert(connection.descriptor)
+                line.append(connection)
                 if connection.hasYielded { hasYielded = true }
             }
             if connection.hasHiddenInput { hidden.insert(connection.descriptor) }
@@ -95,7 +96,7 @@ package actor DataThread: EventHandler {
             }
             loop.unwatch(connection.descriptor)
             watched[connection.descriptor] = nil
-            stalled.remove(connection.descriptor)
+            line.remove(connection)
             hidden.remove(connection.descriptor)
             connections[connection.descriptor] = nil
         }
@@ -152,18 +153,30 @@ package actor DataThread: EventHandler {
             }
         }
         hasYielded = false
-        if !stalled.isEmpty {
-            let waiting = stalled
-            stalled.removeAll(keepingCapacity: true)
-            for descriptor in waiting {
-                guard let connection = connections[descriptor] else { continue }
-                settle(connection, connection.resume())
-            }
-            for volume in volumes.values { volume.flushChannels() }
-        }
+        if !line.isEmpty { askThoseInLine() }
         if !hidden.isEmpty, receiveHidden() { isBusy = true }
+        if !line.isEmpty {
+            for volume in volumes.values { rest = min(rest, volume.budget.rest) }
+            for snapshot in snapshots.values { rest = min(rest, snapshot.budget.rest) }
+        }
         if isBusy || hasYielded { return .none }
         return rest == .max ? .untilWoken : .atMost(rest)
+    }
+
+    /// Goes on with those whose requests wait, as far as there is room.
+    private func askThoseInLine() {
+        for volume in volumes.values { volume.budget.beginRound() }
+        for snapshot in snapshots.values { snapshot.budget.beginRound() }
+        line.beginRound()
+        while let descriptor = line.next() {
+            guard let connection = connections[descriptor] else { continue }
+            connection.isInLine = false
+            let before = connection.input.unreadCount
+            settle(connection, connection.resume())
+            if connection.isInLine, connection.input.unreadCount < before { line.stepBack() }
+        }
+        line.endRound()
+        for volume in volumes.values { volume.flushChannels() }
     }
 
     /// Goes on with what has been decrypted; true when that is not all.

@@ -1,4 +1,4 @@
-// How fast the clients of a volume may go, if that is limited.
+// How fast the clients of a volume and its snapshots may go, if that is limited.
 //
 //     earlier          now        now + allowance
 //     ───────┼──────────┼──────────────┼────────────▶
@@ -11,7 +11,7 @@
 package import RemoteMemory
 package import ResiliencySet
 
-/// The limits of one volume, on its data thread.
+/// The limits of one volume.
 package struct RateLimiter {
     /// How much of a limit may be used at once after a rest, in nanoseconds of it.
     package static let allowance: UInt64 = 50_000_000

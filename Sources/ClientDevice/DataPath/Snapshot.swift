@@ -1,5 +1,6 @@
 // A snapshot being served: the memory of one region, which never changes any more.
 
+import CLinux
 import NBDProtocol
 import RemoteMemory
 import ResiliencySet
@@ -23,6 +24,8 @@ import TCPTransport
     let name: String
     let size: ByteCount
     var origin: SnapshotOrigin
+    /// What its clients may use together with those of its volume.
+    let budget: Budget
     private enum Memory {
         case mapped(MappedRegion)
         case far(RegionChannel)
@@ -50,12 +53,13 @@ import TCPTransport
     private var brokenSince: UInt64?
 
     init(
-        name: String, size: ByteCount, of origin: SnapshotOrigin, memory: MemberMemory,
-        patience: UInt64
+        name: String, size: ByteCount, of origin: SnapshotOrigin, sharing budget: Budget,
+        memory: MemberMemory, patience: UInt64
     ) {
         self.name = name
         self.size = size
         self.origin = origin
+        self.budget = budget
         self.memory = Memory(memory)
         self.patience = patience
         allocation = AllocationMap(deviceSize: size)
@@ -69,12 +73,16 @@ import TCPTransport
     /// It is to be opened again.
     var isBroken: Bool { brokenSince != nil }
 
-    var hasRoom: Bool { !freeSlots.isEmpty }
+    var hasRoom: Bool { !freeSlots.isEmpty && budget.admits() }
+
+    /// Tells the time before requests are taken, where their number matters.
+    func beginTurn() { budget.setTime(clinux_monotonic_nanoseconds()) }
 
     /// Answers a read, at once or when the far appliance does.
     func read(
         _ range: ByteRange, cookie: UInt64, isWhole: Bool, for connection: Connection
     ) {
+        budget.charge(.read, range.count)
         switch memory {
         case .mapped(let region):
             unsafe connection.answer(
@@ -153,6 +161,7 @@ import TCPTransport
 
     /// Sends what is queued; returns a channel that broke, which is to be forgotten.
     func flush(now: UInt64) -> RegionChannel? {
+        budget.setTime(now)
         if let since = brokenSince, now > since + patience { failWaiting() }
         guard let channel else { return nil }
         if channel.hasUnsent, !channel.isBlocked { channel.flush() }

@@ -51,8 +51,9 @@ package struct VolumeCounters: Hashable, Sendable {
     /// When writes began to be held for a cut, in nanoseconds.
     var heldSince: UInt64 = 0
 
-    /// Nil where clients may go as fast as they can.
-    var limiter: RateLimiter?
+    /// What its clients may use; of a snapshot, together with those of its volume.
+    let budget: Budget
+    private let limit: BudgetReference
     var engine: ResiliencySet
     let views = FixedArray<RegionView?>(repeating: nil, count: MemberIndex.count)
     var regions: [MemberIndex: MappedRegion] = [:]
@@ -93,12 +94,13 @@ package struct VolumeCounters: Hashable, Sendable {
     private var nextTick: UInt64 = 0
 
     /// A volume whose members are open; it still has to be repaired.
-    init(_ setup: VolumeSetup) {
+    init(_ setup: VolumeSetup, _ budget: Budget) {
+        self.budget = budget
+        limit = BudgetReference(budget)
         id = setup.id
         name = setup.name
         size = setup.size
         decisions = setup.decisions
-        limiter = RateLimiter(setup.limits)
         identities = setup.identities
         stripes = setup.stripes.map { StripeAccess($0) }
         allocation = AllocationMap(deviceSize: stripes == nil ? size : .zero)
@@ -133,9 +135,7 @@ package struct VolumeCounters: Hashable, Sendable {
 
     // MARK: Requests
 
-    var hasRoom: Bool {
-        engine.hasRoom && freeTokenCount > 0 && (limiter == nil || limiter?.admits == true)
-    }
+    var hasRoom: Bool { engine.hasRoom && freeTokenCount > 0 && limit.use { $0.admits() } }
 
     /// Takes a valid request of a connection; `drain` carries it out, together with others.
     @inline(__always)
@@ -143,7 +143,7 @@ package struct VolumeCounters: Hashable, Sendable {
         _ kind: RequestKind, _ range: ByteRange, payload: UnsafeRawPointer?, cookie: UInt64,
         isWhole: Bool, from connection: Connection
     ) {
-        limiter?.charge(kind, range.count)
+        limit.use { $0.charge(kind, range.count) }
         freeTokenCount -= 1
         let token = Int(freeTokens[freeTokenCount])
         unsafe pending[token] = PendingRequest(
@@ -347,15 +347,7 @@ package struct VolumeCounters: Hashable, Sendable {
     ///
     /// Reads that are late are asked of another member, and silent members are given up: that needs a finer
     /// clock than memory that is always there.
-    var tickInterval: Int32 { min(memberTick, limitTick) }
-
-    /// When clients that are held back may go on, in milliseconds.
-    private var limitTick: Int32 {
-        guard let limiter, limiter.pause > 0 else { return Self.usualTick }
-        return Int32(clamping: max(1, (limiter.pause + 999_999) / 1_000_000))
-    }
-
-    private var memberTick: Int32 {
+    var tickInterval: Int32 {
         guard hasRemoteMembers else { return Self.usualTick }
         return engine.isQuiet
             ? Int32(min(UInt64(Self.usualTick), max(1, evictAfter / 20_000_000))) : Self.busyTick
@@ -365,12 +357,12 @@ package struct VolumeCounters: Hashable, Sendable {
     @inline(__always)
     func beginTurn() {
         if hasRemoteMembers { engine.setTime(clinux_monotonic_nanoseconds()) }
-        limiter?.setTime(clinux_monotonic_nanoseconds())
+        limit.use { $0.setTime(clinux_monotonic_nanoseconds()) }
     }
 
     /// One step of what goes on beside the I/O; false when there is nothing to do.
     func advance(now: UInt64) -> Bool {
-        limiter?.setTime(now)
+        limit.use { $0.setTime(now) }
         if now >= nextTick {
             nextTick = now + UInt64(tickInterval) * 1_000_000
             engine.tick(now)

@@ -19,7 +19,7 @@ package struct VolumeSetup: Sendable {
     package var patience: UInt64
     /// How long a far member may be silent before it is given up, in nanoseconds.
     package var evictAfter: UInt64 = 1_000_000_000
-    /// How fast clients may go.
+    /// How fast clients may go; of a snapshot, together with those of its volume.
     package var limits = VolumeLimits.none
     package var active: [MemberIndex: MemberMemory]
     /// Members whose rebuild is to go on where it stood.

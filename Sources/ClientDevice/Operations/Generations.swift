@@ -139,6 +139,7 @@ extension ClientDevice {
         ) { _, _ in }
         setup.origin = id
         setup.stripes = stripes
+        setup.limits = volumes[id]?.limits ?? .none
         setup.evictAfter = UInt64(configuration.evictAfter / .nanoseconds(1))
         setup.breaks = { [weak self] _, _, _ in
             Task { await self?.lookAfter(id) }

@@ -172,7 +172,8 @@ extension ClientDevice {
                 await volume.thread.add(
                     memory, as: SnapshotKey(volume: id, name: snapshot.name),
                     export: "\(volume.record.name)@\(snapshot.name)", size: snapshot.size,
-                    cutAt: snapshot.cutAtEpoch, patience: configuration.patience)
+                    cutAt: snapshot.cutAtEpoch, patience: configuration.patience,
+                    limits: volumes[id]?.limits ?? .none)
                 volumes[id]?.readySnapshots.insert(snapshot.name)
                 hasOpened = true
             } catch {

@@ -11,9 +11,10 @@ extension VolumeCommand {
         static let configuration = CommandConfiguration(
             abstract: "Limit how fast the clients of a volume may go.",
             discussion: """
-                The limit is for all clients of the volume together, and is kept until it is changed; what \
-                is left out stays as it was, and 0 is no limit. Requests above it wait. Rebuilds, scrubs \
-                and snapshots are not counted.
+                The limit is for all clients of the volume and of its snapshots together, and is kept \
+                until it is changed; what is left out stays as it was, and 0 is no limit. Requests above \
+                it wait, and each connection that waits has its turn. Rebuilds, scrubs, and the making of \
+                snapshots are not counted.
 
                 Examples:
                   holdfast volume limit vol0 --iops 20000 --bandwidth 200M
