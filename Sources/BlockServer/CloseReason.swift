@@ -13,7 +13,9 @@ public enum CloseReason: Hashable, Sendable, CustomStringConvertible {
     /// The client is not among those who may use it.
     case forbiddenExport(String)
     /// It has as many connections as it may have.
-    case fullExport(String)
+    case fullExport(String, connections: Int)
+    /// All exports together have.
+    case fullServer(connections: Int)
     /// TLS is required, and the client goes without.
     case notEncrypted
     case inTheClearAfterStartTLS
@@ -40,8 +42,9 @@ public enum CloseReason: Hashable, Sendable, CustomStringConvertible {
         case .unknownExport(let name): "there is no export '\(name.prefix(256))'"
         case .forbiddenExport(let name):
             "this client may not use '\(name.prefix(256))': see --nbd-allow of the server"
-        case .fullExport(let name):
-            "'\(name)' has \(ExportCatalog.mostConnections) connections, and no more are taken"
+        case .fullExport(let name, let count):
+            "'\(name)' takes no more connections: it has \(count)"
+        case .fullServer(let count): "no more connections are taken: there are \(count)"
         case .notEncrypted: "the client asked for an export without TLS, which is required here"
         case .inTheClearAfterStartTLS: "something was sent in the clear behind STARTTLS"
         case .tls(let problem): problem
@@ -59,7 +62,7 @@ public enum CloseReason: Hashable, Sendable, CustomStringConvertible {
     var reply: OptionReplyType {
         switch self {
         case .unknownExport: .errorUnknown
-        case .forbiddenExport, .fullExport: .errorPolicy
+        case .forbiddenExport, .fullExport, .fullServer: .errorPolicy
         case .shuttingDown: .errorShutdown
         default: .errorInvalid
         }

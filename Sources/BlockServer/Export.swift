@@ -55,14 +55,29 @@ public struct Export: Hashable, Sendable {
     }
 }
 
+/// What has as many connections as it may have.
+public struct Occupancy: Hashable, Sendable {
+    /// How many there are in all, when no more are taken; else nil.
+    public var total: Int?
+    /// How many each export has that takes no more.
+    public var full: [String: Int]
+
+    public init(total: Int? = nil, full: [String: Int] = [:]) {
+        self.total = total
+        self.full = full
+    }
+
+    /// Why another connection of an export is not taken; nil when it is.
+    func refusal(of export: String) -> CloseReason? {
+        if let total { return .fullServer(connections: total) }
+        return full[export].map { .fullExport(export, connections: $0) }
+    }
+}
+
 /// All exports at one moment.
 public struct ExportCatalog: Sendable {
-    /// The most connections that one export may have.
-    public static let mostConnections = 1024
-
     public private(set) var exports: [Export]
-    /// Those that have as many connections as they may have.
-    public var full: Set<String> = []
+    public var occupancy = Occupancy()
 
     public init(_ exports: [Export] = []) {
         self.exports = exports.sorted { $0.name < $1.name }

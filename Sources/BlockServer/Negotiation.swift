@@ -220,7 +220,7 @@ public struct Negotiation: ~Copyable {
         switch find(name, catalog) {
         case .refused(let reason): return .close(reason)
         case .found(let export):
-            if catalog.full.contains(export.name) { return .close(.fullExport(export.name)) }
+            if let reason = catalog.occupancy.refusal(of: export.name) { return .close(reason) }
             output.append(wire: export.size)
             output.append(wire: export.flags(form).rawValue)
             if sendsZeroes { output.append(contentsOf: repeatElement(0, count: 124)) }
@@ -307,8 +307,8 @@ public struct Negotiation: ~Copyable {
         case .refused(let reason): return refuse(option, reason)
         case .found(let known): export = known
         }
-        if option == OptionType.go, catalog.full.contains(export.name) {
-            return refuse(option, .fullExport(export.name))
+        if option == OptionType.go, let reason = catalog.occupancy.refusal(of: export.name) {
+            return refuse(option, reason)
         }
         let flags = export.flags(form)
         append(.export, to: option) {

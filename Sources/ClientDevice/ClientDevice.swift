@@ -39,6 +39,8 @@ package struct DeviceConfiguration: Sendable {
     package var announcesShutdown = false
     /// What NBD clients have to prove.
     package var door = DoorSecurity.open
+    /// How many NBD clients there may be, and how long they may take to come in.
+    package var doorLimits = DoorLimits()
     /// The right to be the client device of the directory; nil where nobody else could be.
     package var claim: DeviceClaim?
     /// Called when another client device has taken over: this one serves nothing any more.
@@ -99,7 +101,7 @@ package actor ClientDevice: EventHandler {
         frontDoor = try FrontDoor(
             listeners: configuration.listeners,
             own: .unix(path: configuration.directory + "/nbd.sock"),
-            security: configuration.door, log: log)
+            security: configuration.door, limits: configuration.doorLimits, log: log)
         let count = max(1, min(4, sysconf(Int32(_SC_NPROCESSORS_ONLN)) - 1))
         threads = try (0..<count).map { try DataThread(name: "data-\($0)", log: log) }
     }

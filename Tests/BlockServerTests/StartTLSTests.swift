@@ -154,18 +154,38 @@ import Testing
 
     @Test func `an export that is full is refused, and may be looked at`() {
         var catalog = Exports.catalog
-        catalog.full = ["vol0"]
+        catalog.occupancy.full = ["vol0": 17]
         var negotiation = Negotiation()
         let bytes =
             Client.flags(3) + Client.option(7, Client.information("vol0"))
             + Client.option(6, Client.information("vol0"))
         #expect(negotiation.receive(bytes.span, catalog: catalog) == .goesOn)
-        let text = "'vol0' has 1024 connections, and no more are taken"
+        let text = "'vol0' takes no more connections: it has 17"
         #expect(
             negotiation.output == Server.greeting
                 + Server.reply(7, 0x8000_0002, Array(text.utf8)) + Server.volume(6))
         var other = Negotiation()
         let name = Client.flags(3) + Client.option(1, Array("vol0".utf8))
-        #expect(other.receive(name.span, catalog: catalog) == .close(.fullExport("vol0")))
+        #expect(
+            other.receive(name.span, catalog: catalog)
+                == .close(.fullExport("vol0", connections: 17)))
+    }
+
+    @Test func `when there are too many in all, every export is refused`() {
+        var catalog = Exports.catalog
+        catalog.occupancy.total = 4096
+        for name in ["vol0", "vol0@monday"] {
+            var negotiation = Negotiation()
+            let go = Client.flags(3) + Client.option(7, Client.information(name))
+            #expect(negotiation.receive(go.span, catalog: catalog) == .goesOn)
+            let text = "no more connections are taken: there are 4096"
+            #expect(
+                negotiation.output == Server.greeting
+                    + Server.reply(7, 0x8000_0002, Array(text.utf8)))
+        }
+        var other = Negotiation()
+        let name = Client.flags(3) + Client.option(1, Array("vol0".utf8))
+        #expect(
+            other.receive(name.span, catalog: catalog) == .close(.fullServer(connections: 4096)))
     }
 }

@@ -5,24 +5,25 @@ import Synchronization
 
 /// Counts connections from the end of their handshake to their own.
 final class ConnectionTally: Sendable {
-    /// The most connections of all exports: what a busy host has descriptors for.
-    static let most = 4096
-
     private struct Counts {
         var total = 0
         var perExport: [String: Int] = [:]
     }
 
+    private let limits: DoorLimits
     private let counts = Mutex(Counts())
+
+    init(_ limits: DoorLimits) { self.limits = limits }
 
     var total: Int { counts.withLock { $0.total } }
 
-    /// The exports that have as many connections as one may have.
-    var full: Set<String> {
+    /// What has as many connections as it may have.
+    var occupancy: Occupancy {
         counts.withLock { counts in
-            guard counts.total >= ExportCatalog.mostConnections else { return [] }
-            return Set(
-                counts.perExport.filter { $0.value >= ExportCatalog.mostConnections }.keys)
+            guard counts.total < limits.connections else { return Occupancy(total: counts.total) }
+            guard counts.total >= limits.exportConnections else { return Occupancy() }
+            return Occupancy(
+                full: counts.perExport.filter { $0.value >= limits.exportConnections })
         }
     }
 

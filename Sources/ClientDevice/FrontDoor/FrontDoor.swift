@@ -20,8 +20,6 @@ package actor FrontDoor: EventHandler {
 
     /// The most handshakes under way of those who came to one address; further ones wait in its backlog.
     static let mostHandshakes = 256
-    /// How long a handshake may take, in nanoseconds.
-    static let handshakeTime: UInt64 = 30_000_000_000
 
     /// How long nobody is accepted when nobody more can be had, in nanoseconds.
     static let fullRest: UInt64 = 100_000_000
@@ -32,7 +30,8 @@ package actor FrontDoor: EventHandler {
     private let log: Logger
     private var doorways: [Doorway]
     private var security: DoorSecurity
-    private let tally = ConnectionTally()
+    private let limits: DoorLimits
+    private let tally: ConnectionTally
     private var handshakes: [Int32: Handshake] = [:]
     private var catalog = ExportCatalog()
     private var threads: [String: DataThread] = [:]
@@ -44,9 +43,12 @@ package actor FrontDoor: EventHandler {
 
     /// Listens at these addresses, of which `own` is that which only this process's user can reach.
     package init(
-        listeners: [Listener], own: Address? = nil, security: DoorSecurity = .open, log: Logger
+        listeners: [Listener], own: Address? = nil, security: DoorSecurity = .open,
+        limits: DoorLimits = DoorLimits(), log: Logger
     ) throws(ReactorError) {
         self.log = log
+        self.limits = limits
+        tally = ConnectionTally(limits)
         self.security = security
         doorways = listeners.map { Doorway(listener: $0, isOwn: $0.address == own) }
         loop = try EventLoop(name: "front-door")
@@ -131,7 +133,7 @@ package actor FrontDoor: EventHandler {
                 return pause(listener, "\(under) handshakes are under way")
             }
             let total = tally.total
-            guard total < ConnectionTally.most else {
+            guard total < limits.connections else {
                 return pause(listener, "there are \(total) connections")
             }
             let descriptor: Int32
@@ -143,7 +145,8 @@ package actor FrontDoor: EventHandler {
             }
             let handshake = Handshake(
                 descriptor, doorway, security,
-                deadline: clinux_monotonic_nanoseconds() + Self.handshakeTime)
+                deadline: clinux_monotonic_nanoseconds()
+                    + UInt64(limits.handshakeTime / .nanoseconds(1)))
             do throws(ReactorError) {
                 try loop.watch(descriptor, for: .readable, token: UInt64(descriptor))
             } catch {
@@ -211,7 +214,7 @@ package actor FrontDoor: EventHandler {
                 let failure = handshake.stream.failure
                 return end(handshake, because: failure.map { .tls($0.ofClient) } ?? .disconnected)
             }
-            catalog.full = tally.full
+            catalog.occupancy = tally.occupancy
             take(bytes, handshake)
             // (Of what TLS has decrypted already, the descriptor tells nothing.)
         } while goesOn(handshake) && handshake.stream.hasPending

@@ -56,6 +56,7 @@ struct NBDOptions: ParsableArguments {
             client takes the answer for the end of the device.
             """)
     var nbdAnnounceShutdown = false
+    @OptionGroup var limits: DoorLimitOptions
 
     mutating func validate() throws {
         do {
@@ -135,7 +136,7 @@ struct NBDOptions: ParsableArguments {
         if nbdInsecure { arguments.append("--nbd-insecure") }
         if !nbdKernelTls { arguments.append("--no-nbd-kernel-tls") }
         if nbdAnnounceShutdown { arguments.append("--nbd-announce-shutdown") }
-        return arguments
+        return arguments + limits.arguments
     }
 }
 

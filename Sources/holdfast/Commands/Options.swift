@@ -74,18 +74,29 @@ struct EvictionOption: ParsableArguments {
 
     var duration: Duration { .milliseconds(evictAfter) }
 
-    /// Reads `250ms`, `1s` or `2m`.
-    static func milliseconds(_ text: String) throws -> Int {
+    private static func milliseconds(_ text: String) throws -> Int {
+        guard let milliseconds = TimeArgument.milliseconds(text), limits.contains(milliseconds)
+        else { throw ValidationError("a time from 100ms to 60m, such as 250ms, 1s or 2m") }
+        return milliseconds
+    }
+}
+
+/// Times as arguments.
+enum TimeArgument {
+    /// No time that is an argument of ours is longer, in milliseconds.
+    private static let longest = 3_600_000
+
+    /// Reads `250ms`, `1s` or `2m`; nil for anything else, and for more than an hour.
+    static func milliseconds(_ text: String) -> Int? {
         for (suffix, scale) in [("ms", 1), ("s", 1000), ("m", 60_000)] where text.hasSuffix(suffix)
         {
             let digits = text.dropLast(suffix.count)
-            guard let number = Int(digits), digits.allSatisfy(\.isNumber),
-                number <= limits.upperBound,
-                limits.contains(number * scale)
-            else { break }
+            guard let number = Int(digits), digits.allSatisfy(\.isNumber), number <= longest,
+                number * scale <= longest
+            else { return nil }
             return number * scale
         }
-        throw ValidationError("a time from 100ms to 60m, such as 250ms, 1s or 2m")
+        return nil
     }
 }
 

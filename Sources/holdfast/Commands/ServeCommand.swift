@@ -56,7 +56,7 @@ struct ServeCommand: AsyncParsableCommand {
         let service = ServiceReport(manager: ServiceManager())
         let log = logging.logger("client-device")
         let path = try Self.prepare(directory.directory)
-        Self.raiseDescriptorLimit()
+        DescriptorLimit.raise()
         let succession =
             takeOver
             ? try Succession.takeOver(path, log: log)
@@ -70,6 +70,7 @@ struct ServeCommand: AsyncParsableCommand {
             security: try security.security(directory: path), claim: succession.claim)
         configuration.door = door
         configuration.announcesShutdown = server.nbdAnnounceShutdown
+        configuration.doorLimits = server.limits.limits
         // (Ending closes the clients' connections: they connect again, to the successor.)
         configuration.superseded = { Glibc.exit(Self.supersededStatus) }
         let device = try ClientDevice(configuration, log: log)
@@ -112,10 +113,12 @@ struct ServeCommand: AsyncParsableCommand {
         _ directory: String, _ passed: ActivatedSockets, besides zombie: Int32?,
         _ door: DoorSecurity, _ log: Logger
     ) throws -> (listeners: [Listener], taken: [Address]) {
+        let addresses = try server.nbd.map { try Address($0) }
+        try server.limits.checkDescriptors(
+            atAddresses: 1 + addresses.count + passed.listeners.count, log)
         for name in passed.unknown {
             log.warning("the socket '\(name)' that was passed is not known: name it nbd")
         }
-        let addresses = try server.nbd.map { try Address($0) }
         for address in addresses + passed.listeners.map(\.address) {
             try door.mayListen(at: address)
             if let warning = door.warning(about: address) { log.warning("\(warning)") }
@@ -153,15 +156,5 @@ struct ServeCommand: AsyncParsableCommand {
         }
         defer { unsafe free(resolved) }
         return unsafe String(cString: resolved)
-    }
-
-    /// One descriptor a connection: as many as this user may have.
-    private static func raiseDescriptorLimit() {
-        var limit = rlimit()
-        guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else {
-            return
-        }
-        limit.rlim_cur = limit.rlim_max
-        unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     }
 }

@@ -82,6 +82,9 @@ struct UpCommand: AsyncParsableCommand {
         // (What the client device would refuse again and again is refused at once.)
         let door = try server.security()
         for address in server.nbd { try door.mayListen(at: try Address(address)) }
+        if server.limits.nbdConnections != nil {
+            try server.limits.checkDescriptors(atAddresses: 1 + server.nbd.count, log)
+        }
         let supervisor = Supervisor(
             SupervisorPlan(
                 directory: path, volume: volume, size: size, layout: layout, chunk: chunk,
