@@ -63,7 +63,7 @@ struct Holdfast: AsyncParsableCommand {
                 message.hasPrefix(prefix) ? String(message.dropFirst(prefix.count)) : message)
         default:
             // A command that has said what is wrong throws a bare ExitCode.
-            if !(error is ExitCode) { Terminal.writeError("\(error)") }
+            if !(error is ExitCode) { Terminal.writeError("\(error)".visible) }
         }
         Glibc.exit(code.rawValue)
     }

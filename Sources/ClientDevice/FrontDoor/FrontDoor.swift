@@ -258,11 +258,9 @@ package actor FrontDoor: EventHandler {
         handshake.isShaking = false
         handshake.outcome = .goesOn
         handshake.negotiation.becomeSecure(for: handshake.doorway.access(security, of: names))
+        let sealing = handshake.stream.isSealedByKernel ? " (the kernel seals)" : ""
         log.debug(
-            """
-            a client is under TLS\(handshake.stream.isSealedByKernel ? ", sealed by the kernel" : ""): \
-            \(names.joined(separator: ", "))
-            """)
+            "a client is under TLS: \(names.map { "'\($0)'" }.joined(separator: ", "))\(sealing)")
         watch(handshake, for: .readable)
         read(handshake)
     }

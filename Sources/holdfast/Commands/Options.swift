@@ -52,7 +52,7 @@ struct OutputOption: ParsableArguments {
     /// Shows `value` as JSON, or as the lines that describe it to people.
     func show(_ value: some Encodable, _ description: @autoclosure () -> [String]) throws {
         guard isJSON else {
-            try Terminal.writeLine(description().joined(separator: "\n"))
+            try Terminal.writeLine(description().map(\.visible).joined(separator: "\n"))
             return
         }
         let text = try ControlJSON.encoder(pretty: true).encode(value)

@@ -48,7 +48,7 @@ struct StatusCommand: AsyncParsableCommand {
                 let line = try ControlJSON.encoder().encode(status)
                 try Terminal.writeLine(String(decoding: line, as: UTF8.self))
             } else {
-                let lines = Description.device(status, now: .now)
+                let lines = Description.device(status, now: .now).map(\.visible)
                 try Terminal.writeLine(lines.joined(separator: "\n") + "\n")
             }
             try await Task.sleep(for: Self.interval)
@@ -67,7 +67,7 @@ struct StatusCommand: AsyncParsableCommand {
         while true {
             let size = Terminal.size
             let visible = lines.prefix(size.rows - 1).map { line in
-                line.prefix(size.columns) + Terminal.clearLine + "\r\n"
+                line.visible.prefix(size.columns) + Terminal.clearLine + "\r\n"
             }
             try Terminal.write(Terminal.home + visible.joined() + Terminal.clearBelow)
             let next = ContinuousClock.now + Self.interval

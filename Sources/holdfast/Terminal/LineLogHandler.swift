@@ -1,5 +1,5 @@
 // One line for each message, written at once and as a whole: lines of several threads, and of several
-// processes at the same terminal, do not mix.
+// processes at the same terminal, do not mix. What others chose in it is made visible: see `Visible`.
 
 import FoundationEssentials
 import Glibc
@@ -34,11 +34,9 @@ struct LineLogHandler: LogHandler {
         let line =
             switch style {
             case .text:
-                "\(Self.timestamp(time)) \(event.level) \(component): "
-                    + Self.text(event.message, metadata)
+                "\(Self.timestamp(time)) \(event.level) \(text(event.message, metadata))".visible
             case .journal:
-                "<\(event.level.priority)>\(component): "
-                    + Self.text(event.message, metadata)
+                "<\(event.level.priority)>\(text(event.message, metadata))".visible
             case .json:
                 Self.object(
                     LogRecord(
@@ -49,21 +47,19 @@ struct LineLogHandler: LogHandler {
         Self.write(line + "\n")
     }
 
-    /// A message of several lines stays one line: what follows a line break could pass for another.
-    private static func text(_ message: Logger.Message, _ metadata: Logger.Metadata) -> String {
-        var text = message.description
+    private func text(_ message: Logger.Message, _ metadata: Logger.Metadata) -> String {
+        var text = "\(component): \(message)"
         for (key, value) in metadata.sorted(by: { $0.key < $1.key }) {
             text += " \(key)=\(value)"
         }
-        guard text.utf8.contains(where: { $0 < 0x20 }) else { return text }
-        return String(text.map { $0.isNewline ? "␤" : $0 })
+        return text
     }
 
     private static func object(_ record: LogRecord) -> String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.withoutEscapingSlashes, .sortedKeys]
         guard let text = try? encoder.encode(record) else { return "{}" }
-        return String(decoding: text, as: UTF8.self)
+        return String(decoding: text, as: UTF8.self).visibleJSON
     }
 
     /// The time in UTC, by ISO 8601, to the millisecond.
