@@ -239,8 +239,8 @@ let package = Package(
         .testTarget(
             name: "ClientDeviceTests",
             dependencies: [
-                "Appliance", "BlockServer", "CLinux", "ClientDevice", "NBDProtocol", "Reactor",
-                "RemoteMemory", "ResiliencySet", "SharedMemoryTransport", "TCPTransport",
+                "Appliance", "BlockServer", "CLinux", "ClientDevice", "Control", "NBDProtocol",
+                "Reactor", "RemoteMemory", "ResiliencySet", "SharedMemoryTransport", "TCPTransport",
                 "TestSupport", .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: tooling + linux),
         .testTarget(

@@ -232,6 +232,7 @@ package actor ClientDevice: EventHandler {
         await reopenAbsentMember(of: id)
         await carryTwinsOn(id)
         await replaceMissingMembers(of: id)
+        letGoOfHeldCopies(of: id)
         await sampleRebuilds(of: id)
         await noteBrokenSnapshots(of: id)
         if await openSnapshots(of: id) { await publish() }

@@ -12,6 +12,8 @@ struct ManagedVolume {
         /// Taken over but not served: members are unreachable, or still held by their previous owner.
         case waiting
         case serving
+        /// Its engine and the registry disagree about its members: only the next client device takes it up again.
+        case halted
         /// Every member's memory is gone.
         case lost
     }
@@ -91,6 +93,9 @@ struct ManagedVolume {
     var firstTry: ContinuousClock.Instant?
     /// Members that are being removed: their failure is ours.
     var retiring: Set<MemberIndex> = []
+    /// The regions it is served from though their appliances died, since there is no other copy; logged when one
+    /// comes or goes.
+    var heldCopies: Set<RegionID> = []
     /// What last kept a missing member from being replaced; logged when it changes.
     var obstacle: String?
     var scrub: ScrubProgress?

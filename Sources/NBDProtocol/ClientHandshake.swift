@@ -33,6 +33,8 @@ public enum HandshakeFailure: Error, Hashable, Sendable, CustomStringConvertible
     /// It does not speak the fixed newstyle handshake.
     case tooOld
     case unknownExport(String)
+    /// Another one may be there in a moment.
+    case shuttingDown
     case refused(type: UInt32)
     /// A reply that the specification does not allow here.
     case nonsense
@@ -42,6 +44,7 @@ public enum HandshakeFailure: Error, Hashable, Sendable, CustomStringConvertible
         case .notAServer: "what answers there is no NBD server"
         case .tooOld: "the NBD server there is too old for the fixed newstyle handshake"
         case .unknownExport(let name): "there is no export '\(name)'"
+        case .shuttingDown: "the server is shutting down: try again"
         case .refused(let type): "the server refuses with reply 0x\(String(type, radix: 16))"
         case .nonsense: "the server's answers make no sense"
         }
@@ -167,6 +170,7 @@ public struct ClientHandshake: Sendable {
             return .goesOn
         case .ack: return acknowledged()
         case .errorUnknown: return fail(.unknownExport(export))
+        case .errorShutdown: return fail(.shuttingDown)
         case .server, .metaContext: return fail(.nonsense)
         case .errorUnsupported, .errorPolicy, .errorInvalid, .errorTLSRequired, .errorTooBig,
             .errorExtendedHeadersRequired, nil:

@@ -107,6 +107,7 @@ import Testing
             (Array("NBDMAGIC".utf8) + [0, 0, 0x42, 2, 0x81, 0x86, 0x12, 0x53, 0, 0], .tooOld),
             (Array("NBDMAGICIHAVEOPT".utf8) + [0, 2], .tooOld),
             (greeting + reply(0x8000_0006), .unknownExport("vol")),
+            (greeting + reply(0x8000_0007), .shuttingDown),
             (greeting + reply(0x8000_0001), .refused(type: 0x8000_0001)),
             (greeting + reply(0x8000_0005), .refused(type: 0x8000_0005)),
             (greeting + reply(2), .nonsense),

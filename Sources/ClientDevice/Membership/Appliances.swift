@@ -265,14 +265,29 @@ extension ClientDevice {
     }
 
     func lose(_ member: MemberRecord, of id: VolumeID) async {
-        guard let volume = volumes[id], await volume.thread.lose(member.index, of: id) else {
-            return
-        }
+        guard let volume = volumes[id], await volume.thread.lose(member.index, of: id),
+            // (It is told of again and again, as long as its appliance is gone.)
+            volumes[id]?.heldCopies.insert(member.region).inserted == true
+        else { return }
         log.critical(
             """
             volume \(volume.record.name): appliance \(member.appliance) held its last copy and died; \
             serving from the memory that is still mapped here until another copy is whole
             """)
+    }
+
+    /// Notes which last copies of a volume are no longer that: another is whole, or their appliance is back with them.
+    func letGoOfHeldCopies(of id: VolumeID) {
+        guard let volume = volumes[id], !volume.heldCopies.isEmpty else { return }
+        let stillHeld = volume.liveMembers.filter {
+            volume.heldCopies.contains($0.region) && !isReachable($0)
+        }.map(\.region)
+        guard stillHeld.count < volume.heldCopies.count else { return }
+        volumes[id]?.heldCopies = Set(stillHeld)
+        guard stillHeld.isEmpty else { return }
+        log.notice(
+            "volume \(volume.record.name) does not depend any more on memory that is only mapped here"
+        )
     }
 
     /// Whether a member's memory is known to be gone, rather than out of reach for the moment.

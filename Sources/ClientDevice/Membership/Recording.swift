@@ -4,16 +4,20 @@ import Appliance
 import Glibc
 import Logging
 import Registry
-import RemoteMemory
-import ResiliencySet
+package import RemoteMemory
+package import ResiliencySet
 
 extension ClientDevice {
     /// How long to wait before the registry is asked again: at first, and at most, in milliseconds.
     private static let retryIntervals = (first: 50, longest: 2000)
+    /// How often a change is tried that breaks a rule: another that is under way may make room for it, in a moment.
+    private static let illegalTries = 5
 
-    /// Records a decision and tells the engine; tries until the registry holds it, but for a cut.
-    func record(_ decision: MembershipDecision, of id: VolumeID) async {
+    /// Records a decision and tells the engine; tries until the registry holds it, but for a cut and for what the
+    /// registry will never hold.
+    package func record(_ decision: MembershipDecision, of id: VolumeID) async {
         var interval = Self.retryIntervals.first
+        var illegalTries = 0
         while let volume = volumes[id] {
             do throws(RegistryError) {
                 let record = try commit(changes(for: decision, of: volume), to: id)
@@ -37,10 +41,33 @@ extension ClientDevice {
                     await endTwins(of: id, because: .registry(error))
                     return
                 }
+                if case .illegalChange = error { illegalTries += 1 }
+                guard illegalTries < Self.illegalTries else { return await halt(id, error) }
                 try? await Task.sleep(for: .milliseconds(interval))
                 interval = min(interval * 2, Self.retryIntervals.longest)
             }
         }
+    }
+
+    /// Ends serving a volume whose engine decided what the registry refuses.
+    ///
+    /// One of them is wrong about the members, and nothing that waits for the decision may be acknowledged. The next
+    /// client device begins with what the registry says, and repairs the set.
+    private func halt(_ id: VolumeID, _ error: RegistryError) async {
+        guard let volume = volumes[id] else { return }
+        let sentence =
+            "it is not served any more, since its set decided what the registry refuses (\(error)): restart the client "
+            + "device, which takes it over as the registry has it, and report this"
+        log.critical("volume \(volume.record.name): \(sentence)")
+        volumes[id]?.phase = .halted
+        volumes[id]?.obstacle = sentence
+        await volume.thread.fence(id)
+        await publish()
+        let promotions = volumes[id]?.promotions ?? [:]
+        volumes[id]?.promotions = [:]
+        for promotion in promotions.values { promotion.resume(returning: false) }
+        finishCut(of: id, .failure(error))
+        await endTwins(of: id, because: .registry(error))
     }
 
     /// Makes changes of a volume durable, and returns its record with them.

@@ -49,7 +49,7 @@ extension ClientDevice {
     func takeOverIfWaiting(_ id: VolumeID) async {
         guard let volume = volumes[id] else { return }
         switch volume.phase {
-        case .creating, .serving, .lost: return
+        case .creating, .serving, .halted, .lost: return
         case .waiting:
             await takeOver(id)
             if volumes[id]?.phase == .serving { await publish() }

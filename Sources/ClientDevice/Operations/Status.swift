@@ -135,7 +135,7 @@ extension ClientDevice {
 
     private func health(of volume: ManagedVolume) -> VolumeHealth {
         switch volume.phase {
-        case .creating, .waiting: return .waiting
+        case .creating, .waiting, .halted: return .waiting
         case .lost: return .lost
         case .serving:
             guard !volume.activeMembers.isEmpty else { return .lost }
