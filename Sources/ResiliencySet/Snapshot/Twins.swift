@@ -70,7 +70,12 @@ extension ResiliencySet {
         dirty.forget(twin)
         suspects.remove(twin)
         lostTwins.remove(twin)
-        for slot in 0..<RegionLayout.intentSlotCount { recordHolders[slot].remove(twin) }
+        // (In a variable: changed in place, Swift 6.3 cannot compile it with ThreadSanitizer.)
+        for slot in 0..<RegionLayout.intentSlotCount {
+            var holders = recordHolders[slot]
+            holders.remove(twin)
+            recordHolders[slot] = holders
+        }
     }
 
     /// The registry refused: twins that failed meanwhile are dropped.
@@ -103,9 +108,10 @@ extension ResiliencySet {
         forsaken.remove(member)
         settleOperations(on: member)
         for slot in 0..<RegionLayout.intentSlotCount {
-            let isHolder = recordHolders[slot].contains(twin)
-            recordHolders[slot].remove(member)
-            if isHolder { recordHolders[slot].insert(member) }
+            var holders = recordHolders[slot]
+            holders.remove(member)
+            if holders.contains(twin) { holders.insert(member) }
+            recordHolders[slot] = holders
         }
         liveness.confirmed[member.number] = liveness.confirmed[twin.number]
         liveness.answered[member.number] = liveness.answered[twin.number]
