@@ -297,3 +297,14 @@ if let fuzzer {
         ]
     package.products.append(.executable(name: "fuzz", targets: ["Fuzz"]))
 }
+
+// Threads, watched by ThreadSanitizer: `Tools/test --thread` sets the variable.
+if Context.environment["HOLDFAST_THREAD_SANITIZER"] != nil {
+    // (What counts allocations stands in front of malloc, where ThreadSanitizer has to stand.)
+    package.targets.removeAll { ["AllocationTests", "CAllocationCounter"].contains($0.name) }
+    for target in package.targets where [.executable, .test].contains(target.type) {
+        target.dependencies.append("CThreadSanitizer")
+    }
+    package.targets.append(
+        .target(name: "CThreadSanitizer", path: "Tools/ThreadSanitizer/CThreadSanitizer"))
+}

@@ -6,7 +6,11 @@ import TestSupport
 import Testing
 
 extension Interop {
-    @Suite(.timeLimit(.minutes(5)))
+    @Suite(
+        .timeLimit(.minutes(5)),
+        .disabled(
+            if: ProcessInfo.processInfo.environment["HOLDFAST_THREAD_SANITIZER"] != nil,
+            "skipped: ThreadSanitizer takes memory of its own for what is used"))
     struct Idle {
         /// What a client device has taken so far.
         private struct Use {

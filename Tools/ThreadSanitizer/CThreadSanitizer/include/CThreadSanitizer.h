@@ -1,0 +1,1 @@
+// Nothing to be called: its functions stand in front of others.
