@@ -129,6 +129,17 @@ import Testing
         #expect(client.isClosed)
     }
 
+    /// Of memory that is allocated up to a page's end, which is then within a block.
+    @Test(arguments: [1, 32, 511, 513, 4095] as [UInt64])
+    func `a fold that starts within a block ends the connection`(place: UInt64) throws {
+        let appliance = try RunningAppliance()
+        let client = try appliance.attached()
+        #expect(client.write(pattern(5, 4096), at: 0) == .done)
+        let reply = client.ask(.fold, [.data(place, 4096)], Self.parameters(4096, 6, 0))
+        #expect(reply?.status == .malformed)
+        #expect(client.isClosed)
+    }
+
     @Test func `folds of places outside of the data are refused`() throws {
         let appliance = try RunningAppliance()
         let client = try appliance.attached()

@@ -31,7 +31,9 @@ final class FoldedRows {
         chunk = parameters & 0xffff_ffff
         roles = Int(parameters >> 32 & 0xffff)
         first = Int(parameters >> 48)
+        // (Memory that is allocated ends at pages, in whole blocks only of what starts at a block.)
         guard chunk > 0, chunk % UInt64(Fold.block) == 0, data.count.bytes % chunk == 0,
+            data.start.bytes % UInt64(Fold.block) == 0,
             (1...Self.mostRoles).contains(roles), first < roles
         else { return nil }
         let sums = UnsafeMutableRawBufferPointer.allocate(
