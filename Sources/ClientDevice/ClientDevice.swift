@@ -143,7 +143,7 @@ package actor ClientDevice: EventHandler {
 
     /// Takes no more requests, answers those in flight, closes; gives up after ten seconds.
     ///
-    /// - Parameter handingOver: plain connections are not closed.
+    /// - Parameter handingOver: connections are not closed.
     /// - Returns: those that are not, which the caller has from now on.
     package func stop(handingOver: Bool = false) async -> [StandingConnection] {
         housekeeping?.cancel()

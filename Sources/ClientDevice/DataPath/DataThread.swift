@@ -309,7 +309,7 @@ package actor DataThread: EventHandler {
     /// Takes no more requests, answers those that are in flight, and closes all connections.
     ///
     /// - Parameters:
-    ///   - handingOver: plain ones are to be had by `takeStanding` then, for another process to go on with.
+    ///   - handingOver: they are to be had by `takeStanding` then, for another process to go on with.
     ///   - announcing: the others are not closed yet: what they ask for is answered with ESHUTDOWN, until their
     ///     clients leave.
     /// - Returns: False when some are still there: call again.
