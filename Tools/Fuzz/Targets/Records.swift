@@ -74,7 +74,7 @@ private struct RecordPeer {
             send(record)
             finish(badly: true)
         case 9:
-            send((0..<Int(reader.byte())).map { _ in reader.byte() })
+            send((0...Int(reader.byte())).map { _ in reader.byte() })
             // (Whatever that was, nothing can be told of what follows it.)
             finish(badly: false)
             hasErred = false
@@ -139,8 +139,7 @@ private struct RecordPeer {
     /// Has the stream receive all there is.
     mutating func receive(room: Int) {
         var bytes = [UInt8](repeating: 0, count: room)
-        // (Each call takes a bounded number of records.)
-        for _ in 0..<10_000 {
+        while true {
             let count = bytes.withUnsafeMutableBytes { buffer in
                 buffer.baseAddress.map { stream.receive($0, room) } ?? 0
             }
@@ -150,6 +149,7 @@ private struct RecordPeer {
                     arrived.suffix(max(0, count)))
             else { fatalError("what arrived was not said") }
             guard count <= 0 else { continue }
+            // (Each call takes a bounded number of records.)
             if count < 0, errno == EAGAIN, hasRest { continue }
             break
         }
